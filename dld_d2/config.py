@@ -1,0 +1,123 @@
+"""Every configuration key that `dld_d2` adds to Detectron2, its default, unit and meaning."""
+
+from detectron2.config import CfgNode
+
+__all__ = ["add_dld_config"]
+
+
+def add_dld_config(cfg: CfgNode) -> None:
+    """Add the keys of this project to a Detectron2 configuration, in place.
+
+    Args:
+        cfg: what `detectron2.config.get_cfg()` returns. Keys of Detectron2 whose default suits
+            natural images but not text (one class, anchor shapes, ...) are set in
+            `configs/Base-*.yaml`, where a reader of a config file sees them.
+    """
+    _add_data_config(cfg)
+    _add_spotter_config(cfg)
+    _add_solver_config(cfg)
+    _add_test_config(cfg)
+
+
+def _add_data_config(cfg: CfgNode) -> None:
+    # YAML file that describes further data sets (see datasets/README.md); a path relative to the
+    # working directory. Empty: only the built-in ones.
+    cfg.DATASETS.REGISTER = ""
+
+    # What a reader does with an annotation it cannot use: "raise" names file and line and stops,
+    # "skip" leaves the instance or image out and reports how many of which kind.
+    cfg.DATASETS.ON_BAD_ANNOTATION = "raise"
+
+    cfg.INPUT.AUG = CfgNode()
+    # Chance of taking a random crop that cuts no instance.
+    cfg.INPUT.AUG.CROP_PROB = 0.5
+    # Smallest side of such a crop as a fraction of the image's side.
+    cfg.INPUT.AUG.CROP_MIN_SIZE = 0.3
+    # In training the short side is scaled to BASE_SHORT_SIDE times a factor drawn from this range.
+    # An interval of one value, e.g. (1.0, 1.0), turns random scaling off.
+    cfg.INPUT.AUG.SCALE_RANGE = (0.3, 1.0)
+    # Short side of a full-resolution image in pixels, in training (before SCALE_RANGE). Testing
+    # uses INPUT.MIN_SIZE_TEST; long sides are limited by INPUT.MAX_SIZE_TRAIN / MAX_SIZE_TEST.
+    cfg.INPUT.AUG.BASE_SHORT_SIDE = 1280
+    # Rotation is drawn from [-ROTATION, ROTATION] degrees with chance ROTATION_PROB.
+    cfg.INPUT.AUG.ROTATION = 15.0
+    cfg.INPUT.AUG.ROTATION_PROB = 0.5
+    # Colour jitter with chance COLOR_PROB: brightness in grey levels out of 255 (additive),
+    # contrast and saturation as fractions (a factor in [1 - x, 1 + x]).
+    cfg.INPUT.AUG.COLOR_PROB = 0.5
+    cfg.INPUT.AUG.BRIGHTNESS = 32.0
+    cfg.INPUT.AUG.CONTRAST = 0.5
+    cfg.INPUT.AUG.SATURATION = 0.5
+
+
+def _add_spotter_config(cfg: CfgNode) -> None:
+    # A region whose intersection with a don't-care region exceeds this fraction of its own area is
+    # never sampled as a negative, neither by the RPN nor by the box head.
+    cfg.MODEL.IGNORE_IOA_THRESH = 0.5
+
+    rec = cfg.MODEL.RECOGNITION = CfgNode()
+    # FPN level that the recognition branch reads. The published branch uses p2 only (stride 4).
+    rec.IN_FEATURE = "p2"
+    # File with the characters that can be read, one line, in order. Empty: the 95 printable ASCII
+    # characters, space first.
+    rec.VOCABULARY = ""
+    # Longest word in characters. Longer words train detection only.
+    rec.MAX_LENGTH = 32
+    rec.LOSS_WEIGHT = 1.0
+
+    rec.ROI = CfgNode()
+    # Height and width of a region's features. (16, 64) is the paper's ablation.
+    rec.ROI.SIZE = (8, 32)
+    # Feature pixels by which a region is enlarged on each side before it is cropped.
+    rec.ROI.ENLARGE = 1
+    # A region higher than this many widths is transposed, so that vertical words lie down.
+    rec.ROI.TRANSPOSE_RATIO = 1.5
+    # Where the 3x3 convolution before cropping runs: "map", on the whole feature map as published,
+    # or "crop", on the resized regions with a halo of one pixel, at a constant cost per region.
+    rec.ROI.CONV_ON = "crop"
+    rec.ROI.CONV_DIM = 256
+
+    rec.ENCODER = CfgNode()
+    # Channels of the six convolutions and number of 3x3 ones among them.
+    rec.ENCODER.CONV_DIM = 256
+    rec.ENCODER.NUM_CONV = 4
+    # Normalisation of all the branch's convolutions: "BN", "SyncBN", "GN" or "FrozenBN".
+    rec.NORM = "BN"
+
+    rec.CONTEXT = CfgNode()
+    # Stacked bidirectional LSTMs and their hidden units per direction.
+    rec.CONTEXT.NUM_LAYERS = 2
+    rec.CONTEXT.HIDDEN_DIM = 256
+
+    rec.DECODER = CfgNode()
+    # Units of the attention and of the decoder's LSTM cell.
+    rec.DECODER.HIDDEN_DIM = 256
+
+
+def _add_solver_config(cfg: CfgNode) -> None:
+    # "ADAMW" (the paper's), or "SGD" with Detectron2's momentum keys.
+    cfg.SOLVER.OPTIMIZER = "ADAMW"
+    # Length of training in epochs over DATASETS.TRAIN. Above 0 it overrides MAX_ITER, STEPS and
+    # CHECKPOINT_PERIOD by EPOCHS, STEP_EPOCHS and CHECKPOINT_EPOCHS, and TEST.EVAL_PERIOD by
+    # EVAL_EPOCHS (0: evaluate at the end only). WARMUP_ITERS stays in iterations.
+    cfg.SOLVER.EPOCHS = 0
+    cfg.SOLVER.STEP_EPOCHS = ()
+    cfg.SOLVER.CHECKPOINT_EPOCHS = 1
+    cfg.SOLVER.EVAL_EPOCHS = 0
+    # The gradient norm over all parameters together is clipped at this value; 0 turns it off.
+    # (Detectron2's SOLVER.CLIP_GRADIENTS "norm" clips each parameter by itself.)
+    cfg.SOLVER.CLIP_TOTAL_NORM = 35.0
+
+
+def _add_test_config(cfg: CfgNode) -> None:
+    # A pixel belongs to a word when its mask probability exceeds this.
+    cfg.TEST.MASK_THRESH = 0.5
+    # Polygons are simplified with this tolerance, as a fraction of their perimeter.
+    cfg.TEST.POLYGON_TOLERANCE = 0.01
+    # IoU that the protocol asks of a match.
+    cfg.TEST.MATCH_IOU = 0.5
+    # Lexicons to score with, of those that the data set has: "none", "strong", "weak", "generic",
+    # "full". Empty: all it has.
+    cfg.TEST.LEXICONS = ()
+    # Write pictures of this many test images (ground truth beside result) into OUTPUT_DIR.
+    cfg.TEST.NUM_PICTURES = 0
