@@ -1,0 +1,174 @@
+"""Checkpoints that are safe to load and whole at any moment."""
+
+from __future__ import annotations
+
+import os
+import pickle
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlparse
+
+import safetensors.torch
+import torch
+from detectron2.checkpoint import DetectionCheckpointer
+
+__all__ = ["SpotterCheckpointer"]
+
+_PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
+
+
+class SpotterCheckpointer(DetectionCheckpointer):
+    """Detectron2's checkpointer, with three promises more.
+
+    * Loading never runs code from a file: `.pth` and `.pt` are read with
+      `torch.load(weights_only=True)`, `.safetensors` with its own library. Pickles are refused.
+    * A checkpoint is written beside its final name and renamed when it is whole, and
+      `last_checkpoint` likewise, after it. A process killed at any moment leaves a directory from
+      which training resumes.
+    * Weights that are not finite are never saved, nor anything that the safe loader would refuse.
+
+    A path may be local, `https://...` or `detectron2://...`, with `?matching_heuristics=True` to
+    match parameters by their names' endings, as upstream.
+    """
+
+    def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
+        """Load a checkpoint; parameters that do not match the model are reported in the log.
+
+        Raises:
+            FileNotFoundError: if there is no such file.
+            ValueError: for a format that cannot be read safely, a damaged file, or one without a
+                single parameter of this model.
+        """
+        if path:
+            # Detectron2 itself reports a missing file by an assertion.
+            plain = urlparse(path)._replace(query="").geturl()
+            if not os.path.isfile(self.path_manager.get_local_path(plain)):
+                raise FileNotFoundError(f"there are no weights at {path!r}")
+        try:
+            return super().load(path, *args, **kwargs)
+        finally:
+            self._parsed_url_during_load = None
+
+    def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
+        """Load the last checkpoint of `save_dir` with all its states if `resume` and there is one,
+        else the weights at `path` alone.
+
+        Raises:
+            ValueError: as `load`; and if the last checkpoint is of another model than this one.
+        """
+        if resume and self.has_checkpoint():
+            return self._load_strictly(self.get_checkpoint_file())
+        return super().resume_or_load(path, resume=False)
+
+    def save(self, name: str, **kwargs: Any) -> None:
+        """Save the model, all that was registered, and `kwargs` as `name`.pth in `save_dir`.
+
+        Raises:
+            FloatingPointError: naming the parameter, if a weight is infinite or NaN.
+            TypeError: if something is not made of tensors and plain Python values.
+        """
+        if not self.save_dir or not self.save_to_disk:
+            return
+        data = {"model": self.model.state_dict()}
+        data |= {key: item.state_dict() for key, item in self.checkpointables.items()}
+        data |= kwargs
+        _check_finite(data["model"])
+        _check_plain(data)
+        file = Path(self.save_dir) / f"{name}.pth"
+        self.logger.info(f"Saving checkpoint to {file}")
+        _write_whole(file, lambda stream: torch.save(data, stream))
+        self.tag_last_checkpoint(file.name)
+
+    def tag_last_checkpoint(self, last_filename_basename: str) -> None:
+        """Name the checkpoint that training resumes from."""
+        file = Path(self.save_dir) / "last_checkpoint"
+        _write_whole(file, lambda stream: stream.write(last_filename_basename.encode()))
+
+    def _load_strictly(self, path: str) -> dict[str, Any]:
+        self._log_incompatible_keys = self._refuse_incompatible_keys
+        try:
+            return self.load(path)
+        finally:
+            del self._log_incompatible_keys
+
+    def _refuse_incompatible_keys(self, incompatible) -> None:
+        wrong = [
+            *(f"{key} is missing in the checkpoint" for key in incompatible.missing_keys),
+            *(f"{key} is not in the model" for key in incompatible.unexpected_keys),
+            *(f"{key} is {a}, model {b}" for key, a, b in incompatible.incorrect_shapes),
+        ]
+        if wrong:
+            raise ValueError(
+                f"{self.get_checkpoint_file()} is of another model than the configured one, so "
+                f"training cannot resume: {'; '.join(wrong[:5])}"
+                + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
+            )
+
+    def _load_file(self, filename: str) -> dict[str, Any]:
+        if not filename.endswith((".pth", ".pt", ".safetensors")):
+            raise ValueError(
+                f"{filename}: weights are read from .pth, .pt and .safetensors files only, because "
+                "a pickle can run any code. To use a .pkl file, convert it: "
+                "python -m dld_d2.engine.convert_weights IN.pkl OUT.pth"
+            )
+        return super()._load_file(filename)
+
+    def _torch_load(self, filename: str) -> dict[str, Any]:
+        try:
+            if filename.endswith(".safetensors"):
+                return safetensors.torch.load_file(filename)
+            loaded = torch.load(filename, map_location="cpu", weights_only=True)
+        except pickle.UnpicklingError:
+            raise ValueError(
+                f"{filename}: not loaded, because it holds something other than tensors and plain "
+                "Python values, or is not a checkpoint at all"
+            ) from None
+        except Exception as error:  # a reader of damaged bytes may raise anything
+            raise ValueError(f"{filename}: not a whole checkpoint file ({error!r})") from None
+        if not isinstance(loaded, dict):
+            raise ValueError(f"{filename}: expected a state dict, found {type(loaded).__name__}")
+        return loaded
+
+    def _load_model(self, checkpoint: dict[str, Any]):
+        offered = len(checkpoint["model"])
+        incompatible = super()._load_model(checkpoint)
+        # Keys of the cell anchors, which Detectron2 drops from the report, are buffers of old
+        # checkpoints; a file of nothing else is not a model either.
+        unused = len(incompatible.unexpected_keys) + len(incompatible.incorrect_shapes)
+        if unused >= offered:
+            raise ValueError(
+                f"not one of the {offered} parameters in the weights file belongs to this model"
+            )
+        return incompatible
+
+
+def _write_whole(file: Path, write: Callable) -> None:
+    """Write a file so that it is either there as a whole or not at all."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f".{file.name}.part")
+    with part.open("wb") as stream:
+        write(stream)
+        stream.flush()
+        os.fsync(stream.fileno())
+    os.replace(part, file)
+
+
+def _check_finite(state: dict[str, torch.Tensor]) -> None:
+    for name, value in state.items():
+        if value.is_floating_point() and not torch.isfinite(value).all():
+            raise FloatingPointError(
+                f"{name} holds infinite or NaN values; this model is not saved, the last "
+                "checkpoint stays"
+            )
+
+
+def _check_plain(data: Any, name: str = "checkpoint") -> None:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            _check_plain(value, f"{name}.{key}")
+    elif isinstance(data, list | tuple):
+        for number, value in enumerate(data):
+            _check_plain(value, f"{name}[{number}]")
+    elif type(data) not in _PLAIN and not isinstance(data, torch.Tensor):
+        raise TypeError(f"{name} is a {type(data).__name__}, which a safe load would refuse")
