@@ -91,7 +91,7 @@ def draw_words(image: np.ndarray, words: Sequence[DrawnWord], *, enlarge: int = 
     if enlarge != 1:
         canvas = cv2.resize(canvas, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)
     polygons = [np.asarray(w.polygon, dtype=np.float64).reshape(-1, 2) * enlarge for w in words]
-    thickness = max(1, round(min(canvas.shape[:2]) / 400))
+    thickness = max(2, round(min(canvas.shape[:2]) / 400))
     for word, polygon in zip(words, polygons, strict=True):
         color = _rgb(word.color)
         if word.hatched:
