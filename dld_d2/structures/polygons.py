@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+from detectron2.structures import Boxes
 from torch import Tensor
 
 __all__ = ["Polygons", "points_in_polygons"]
@@ -92,10 +93,8 @@ class Polygons:
         """Polygons in an image whose width and height were multiplied by these factors."""
         return Polygons(self.vertices * self.vertices.new_tensor([scale_x, scale_y]))
 
-    def get_bounding_boxes(self):
-        """Tight boxes as `detectron2.structures.Boxes`, (N, 4)."""
-        from detectron2.structures import Boxes
-
+    def get_bounding_boxes(self) -> Boxes:
+        """Tight boxes (N, 4)."""
         return Boxes(torch.cat([self.vertices.amin(dim=1), self.vertices.amax(dim=1)], dim=1))
 
     def area(self) -> Tensor:
@@ -107,6 +106,10 @@ class Polygons:
     def nonempty(self) -> Tensor:
         """(N,) bool, whether the polygon has an area."""
         return self.area() > 0
+
+    def contains(self, points: Tensor) -> Tensor:
+        """Whether points (N, M, 2) lie inside their instance's polygon, (N, M) bool."""
+        return points_in_polygons(points, self.vertices)
 
     def crop_and_resize(self, boxes: Tensor, mask_size: int) -> Tensor:
         """Rasterise each polygon within its box, as a mask head's target.
@@ -131,5 +134,5 @@ class Polygons:
             ],
             dim=-1,
         )
-        inside = points_in_polygons(grid.flatten(1, 2), self.vertices.to(boxes.device))
+        inside = self.to(boxes.device).contains(grid.flatten(1, 2))
         return inside.view(-1, mask_size, mask_size)

@@ -1,0 +1,23 @@
+"""Reading words whose regions are known."""
+
+from .branch import Reading, RecognitionBranch, RecognitionOutput, recognition_loss
+from .decoder import AttentionDecoder
+from .encoder import ContextEncoder, SequenceEncoder
+from .regions import BoxMasks, Regions
+from .roi_masking import RoIMasking
+from .vocabulary import PRINTABLE_ASCII, Vocabulary
+
+__all__ = [
+    "PRINTABLE_ASCII",
+    "AttentionDecoder",
+    "BoxMasks",
+    "ContextEncoder",
+    "Reading",
+    "RecognitionBranch",
+    "RecognitionOutput",
+    "Regions",
+    "RoIMasking",
+    "SequenceEncoder",
+    "Vocabulary",
+    "recognition_loss",
+]

@@ -35,6 +35,11 @@ class Vocabulary:
         self._class_of = {c: i for i, c in enumerate(characters)}
 
     @classmethod
+    def from_config(cls, path: str) -> Vocabulary:
+        """The vocabulary that `MODEL.RECOGNITION.VOCABULARY` names: a file, or "" for ASCII."""
+        return cls.from_file(path) if path else cls()
+
+    @classmethod
     def from_file(cls, path: str | Path) -> Vocabulary:
         """Read the characters from the first line of a UTF-8 file.
 

@@ -1,0 +1,101 @@
+"""Regions of a batch of images, and which of their pixels belong to the word."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+import torch.nn.functional as F
+from detectron2.structures import Instances
+from torch import Tensor
+
+from dld_d2.structures import Polygons
+
+__all__ = ["BoxMasks", "Regions", "Shape"]
+
+
+class Shape(Protocol):
+    """What tells, for each of N regions, whether a point of the image belongs to its word."""
+
+    def contains(self, points: Tensor) -> Tensor:
+        """(N, M, 2) points x, y in pixels of the network's input -> (N, M) bool."""
+
+
+@dataclass(frozen=True)
+class BoxMasks:
+    """Shapes given by the mask head: each mask fills its own box and is empty outside.
+
+    Attributes:
+        masks: (N, S, S) float probabilities.
+        boxes: (N, 4) float, x0, y0, x1, y1 in pixels.
+        threshold: probability above which a point belongs to the word.
+    """
+
+    masks: Tensor
+    boxes: Tensor
+    threshold: float = 0.5
+
+    def contains(self, points: Tensor) -> Tensor:
+        corner, size = self.boxes[:, None, :2], self.boxes[:, None, 2:] - self.boxes[:, None, :2]
+        grid = (points - corner) / size.clamp(min=1e-6) * 2 - 1
+        masks = self.masks[:, None].to(grid.dtype)
+        # Without border padding the probability would fade out half a mask pixel inside the box.
+        value = F.grid_sample(masks, grid[:, None], padding_mode="border", align_corners=False)
+        inside_box = (grid.abs() <= 1).all(dim=-1)
+        return (value[:, 0, 0] > self.threshold) & inside_box
+
+
+@dataclass(frozen=True)
+class Regions:
+    """N regions in a batch of B images.
+
+    Attributes:
+        image_index: (N,) int64, which image each region lies in.
+        boxes: (N, 4) float, x0, y0, x1, y1 in pixels of the network's input.
+        shape: the words' shapes within the boxes.
+    """
+
+    image_index: Tensor
+    boxes: Tensor
+    shape: Shape
+
+    def __len__(self) -> int:
+        return len(self.boxes)
+
+    @classmethod
+    def from_targets(cls, targets: Sequence[Instances], keep: Sequence[Tensor]) -> Regions:
+        """Ground-truth regions, in target order.
+
+        Args:
+            targets: one `Instances` per image with `gt_boxes` and `gt_masks` (`Polygons`).
+            keep: per image (N_i,) bool, which of its instances to take.
+        """
+        return cls(
+            image_index=_image_index([int(k.sum()) for k in keep], targets[0].gt_boxes.device),
+            boxes=torch.cat([t.gt_boxes.tensor[k] for t, k in zip(targets, keep, strict=True)]),
+            shape=Polygons.cat([t.gt_masks[k] for t, k in zip(targets, keep, strict=True)]),
+        )
+
+    @classmethod
+    def from_predictions(cls, instances: Sequence[Instances], threshold: float) -> Regions:
+        """Detected regions: `pred_boxes` and `pred_masks` (N_i, 1, S, S) of Detectron2's heads."""
+        boxes = torch.cat([i.pred_boxes.tensor for i in instances])
+        masks = torch.cat([i.pred_masks[:, 0] for i in instances])
+        index = _image_index([len(i) for i in instances], boxes.device)
+        return cls(index, boxes, BoxMasks(masks, boxes, threshold))
+
+    @classmethod
+    def whole_image(cls, image_size: tuple[int, int], device: torch.device) -> Regions:
+        """The first image (height, width) as a single region."""
+        height, width = image_size
+        corners = torch.tensor([[0, 0], [width, 0], [width, height], [0, height]], device=device)
+        polygons = Polygons(corners[None].float())
+        index = torch.zeros(1, dtype=torch.int64, device=device)
+        return cls(index, polygons.get_bounding_boxes().tensor, polygons)
+
+
+def _image_index(counts: list[int], device: torch.device) -> Tensor:
+    images = torch.arange(len(counts), device=device)
+    return images.repeat_interleave(torch.tensor(counts, device=device), output_size=sum(counts))
