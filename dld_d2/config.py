@@ -107,6 +107,14 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # The gradient norm over all parameters together is clipped at this value; 0 turns it off.
     # (Detectron2's SOLVER.CLIP_GRADIENTS "norm" clips each parameter by itself.)
     cfg.SOLVER.CLIP_TOTAL_NORM = 35.0
+    # Periodic checkpoints that are kept, the latest ones; 0 keeps all.
+    cfg.SOLVER.CHECKPOINTS_TO_KEEP = 2
+    # Type of mixed-precision computations (SOLVER.AMP.ENABLED): "float16" or "bfloat16".
+    cfg.SOLVER.AMP.PRECISION = "float16"
+
+    # A batch is a function of the seed and the iteration, so that training resumes exactly.
+    # Detectron2's grouping by aspect ratio, on by default there, is not.
+    cfg.DATALOADER.ASPECT_RATIO_GROUPING = False
 
 
 def _add_test_config(cfg: CfgNode) -> None:
@@ -121,3 +129,7 @@ def _add_test_config(cfg: CfgNode) -> None:
     cfg.TEST.LEXICONS = ()
     # Write pictures of this many test images (ground truth beside result) into OUTPUT_DIR.
     cfg.TEST.NUM_PICTURES = 0
+    # Metric whose best value in training saves model_best.pth, such as
+    # "text_spotting/e2e_none_hmean" (with several DATASETS.TEST, the set's name and a slash before
+    # it). Empty: none is saved.
+    cfg.TEST.BEST_METRIC = ""
