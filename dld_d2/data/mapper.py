@@ -1,0 +1,160 @@
+"""From a data set's dictionary of one image to what the model receives."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.data import detection_utils
+from detectron2.data import transforms as T
+from detectron2.structures import Instances
+
+from dld_d2.data.aug_input import TextAugInput
+from dld_d2.data.augmentation import build_augmentations
+from dld_d2.modeling.recognition.vocabulary import Vocabulary
+from dld_d2.structures import Polygons
+
+__all__ = ["TextDatasetMapper", "image_to_tensor", "read_image"]
+
+logger = logging.getLogger(__name__)
+
+
+class TextDatasetMapper:
+    """Read one image, augment it with its words, and turn both into tensors.
+
+    The same mapper serves training and testing, which differ by their augmentations alone, except
+    that testing also passes on the transcriptions as strings.
+    """
+
+    @configurable
+    def __init__(
+        self,
+        is_train: bool = True,
+        *,
+        augmentations: Sequence[T.Augmentation | T.Transform],
+        image_format: str,
+        vocabulary: Vocabulary,
+        max_length: int,
+        min_visible: float = 0.9,
+    ) -> None:
+        """
+        Args:
+            is_train: whether the result is for training.
+            augmentations: applied in order; any of Detectron2's, and those of
+                `dld_d2.data.augmentation`.
+            image_format: order of the channels, "BGR" or "RGB".
+            vocabulary: characters that the recognition branch can read.
+            max_length: longest word in characters.
+            min_visible: an instance of which the border of the augmented image leaves less than
+                this part of its area becomes don't-care, because its text no longer shows as a
+                whole. Instances that lie outside are dropped.
+        """
+        self.is_train = is_train
+        self.augmentations = T.AugmentationList(augmentations)
+        self.image_format = image_format
+        self.vocabulary = vocabulary
+        self.max_length = max_length
+        self.min_visible = min_visible
+        mode = "training" if is_train else "testing"
+        logger.info(f"Augmentations in {mode}: {list(augmentations)}")
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode, is_train: bool = True) -> dict[str, Any]:
+        return {
+            "is_train": is_train,
+            "augmentations": build_augmentations(cfg, is_train),
+            "image_format": cfg.INPUT.FORMAT,
+            "vocabulary": Vocabulary.from_config(cfg.MODEL.RECOGNITION.VOCABULARY),
+            "max_length": cfg.MODEL.RECOGNITION.MAX_LENGTH,
+        }
+
+    def __call__(self, dataset_dict: dict[str, Any]) -> dict[str, Any]:
+        """
+        Args:
+            dataset_dict: one image in Detectron2's standard form, each annotation with one polygon
+                in `segmentation`, and with `text` and `ignore`. It stays as it is. Annotations may
+                be missing as a whole.
+
+        Returns:
+            The dictionary without `annotations`, and with
+            - `image`: (3, H, W) uint8 tensor;
+            - `height`, `width`: size of the image as read, in pixels;
+            - `instances`: `Instances` of size (H, W) with `gt_boxes` (N, 4), `gt_classes` (N,)
+              int64 zeros, `gt_masks` `Polygons`, `gt_texts` (N, max_length + 1) int64 as
+              `Vocabulary.encode` gives them, all padding where `gt_readable` is false,
+              `gt_ignore` (N,) bool, don't-care, and `gt_readable` (N,) bool, cared for and a word
+              that the recognition branch can learn;
+            - `texts`, in testing only: list of N transcriptions.
+
+        Raises:
+            OSError: naming the file, if the image cannot be read.
+            ValueError: naming the file, for an annotation that has not exactly one polygon.
+            detectron2.data.detection_utils.SizeMismatchError: if the image has another size than
+                the dictionary says.
+        """
+        result = {k: v for k, v in dataset_dict.items() if k != "annotations"}
+        image = read_image(dataset_dict["file_name"], self.image_format)
+        detection_utils.check_image_size(result, image)
+
+        annotations = dataset_dict.get("annotations", [])
+        polygons = [_only_polygon(a, dataset_dict["file_name"]) for a in annotations]
+        aug_input = TextAugInput(image, polygons, [not a["ignore"] for a in annotations])
+        self.augmentations(aug_input)
+
+        texts = [annotations[i]["text"] for i in aug_input.indices]
+        result["image"] = image_to_tensor(aug_input.image)
+        result["instances"] = self._instances(aug_input, texts)
+        if not self.is_train:
+            result["texts"] = texts
+        return result
+
+    def _instances(self, aug_input: TextAugInput, texts: Sequence[str]) -> Instances:
+        ignore = ~aug_input.cares | (aug_input.visible < self.min_visible)
+        can_encode = [self.vocabulary.can_encode(text, self.max_length) for text in texts]
+        readable = ~ignore & np.array(can_encode, dtype=bool)
+        encoded = np.full((len(texts), self.max_length + 1), Vocabulary.PADDING, dtype=np.int64)
+        for row in np.flatnonzero(readable):
+            encoded[row] = self.vocabulary.encode(texts[row], self.max_length)
+
+        instances = Instances(aug_input.image.shape[:2])
+        instances.gt_masks = Polygons.from_arrays(aug_input.polygons)
+        instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+        instances.gt_classes = torch.zeros(len(texts), dtype=torch.int64)
+        instances.gt_texts = torch.from_numpy(encoded)
+        instances.gt_ignore = torch.from_numpy(ignore)
+        instances.gt_readable = torch.from_numpy(readable)
+        return instances
+
+
+def read_image(file_name: str, image_format: str) -> np.ndarray:
+    """Read an image as (H, W, 3) uint8, turned upright as its EXIF data say.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: naming the file, if it is not an image or is damaged.
+    """
+    try:
+        return detection_utils.read_image(file_name, image_format)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{file_name}: there is no such image file") from None
+    except Exception as error:  # decoders raise anything on damaged files, often without a name
+        raise OSError(f"{file_name}: cannot be read as an image ({error})") from error
+
+
+def image_to_tensor(image: np.ndarray) -> torch.Tensor:
+    """(H, W, 3) uint8 array, of any strides, to a contiguous (3, H, W) tensor."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _only_polygon(annotation: dict[str, Any], file_name: str) -> np.ndarray:
+    segmentation = annotation["segmentation"]
+    if len(segmentation) != 1:
+        raise ValueError(
+            f"{file_name}: a text instance needs exactly one polygon in its segmentation, "
+            f"{annotation['text']!r} has {len(segmentation)}"
+        )
+    return np.asarray(segmentation[0], dtype=np.float64).reshape(-1, 2)
