@@ -1,0 +1,89 @@
+"""Datalist, the JSON form in which the authors of DLD publish the lists of all their sets.
+
+    {"images/img19.jpg": {"height": 1280, "width": 960,
+                          "content_ann": {"bboxes": [[145, 202, 322, 246, 480, 333, 449, 380]],
+                                          "cares": [1],
+                                          "texts": ["Chateau"]}}}
+
+Keys are paths relative to the image folder. A box is x1, y1, ..., xn, yn, or x0, y0, x1, y1 of a
+rectangle; `cares` 0, or the transcription `###`, is don't-care. `height`, `width`, `cares` and
+`texts` may be left out: the image tells its size, all words count, nobody transcribed them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..records import DONT_CARE, ImageRecord, RawWord, make_record
+from ..report import AnnotationReport
+from .flat_points import pair_coordinates
+from .json_file import load_object
+from .registry import FORMATS
+
+__all__ = ["datalist"]
+
+
+@FORMATS.register()
+def datalist(image_root: str, annotations: str, report: AnnotationReport) -> Iterator[ImageRecord]:
+    """Read the JSON file."""
+    content = load_object(annotations)
+    report.expected = len(content)
+    for file_name, entry in content.items():
+        where = f"{annotations}, image {file_name!r}"
+        try:
+            boxes, cares, texts = _fields(entry)
+        except ValueError as error:
+            report.bad(where, "malformed image", str(error))
+            continue
+        size = (entry.get("height"), entry.get("width"))
+        record = make_record(
+            image_root,
+            file_name,
+            _words(where, boxes, cares, texts, report),
+            report,
+            where=where,
+            size=size if None not in size else None,
+        )
+        if record is not None:
+            yield record
+
+
+def _fields(entry: Any) -> tuple[list[Any], list[Any], list[Any]]:
+    """Boxes, cares and texts of an image, equally many."""
+    content = entry.get("content_ann") if isinstance(entry, dict) else None
+    if not isinstance(content, dict) or not isinstance(content.get("bboxes"), list):
+        raise ValueError("has no 'content_ann' with a list 'bboxes'")
+    boxes = content["bboxes"]
+    cares = content.get("cares", [1] * len(boxes))
+    texts = content.get("texts", [""] * len(boxes))
+    for key, values in (("cares", cares), ("texts", texts)):
+        if not isinstance(values, list) or len(values) != len(boxes):
+            found = len(values) if isinstance(values, list) else type(values).__name__
+            raise ValueError(f"has {len(boxes)} 'bboxes' but {key!r} is {found}; make them equal")
+    return boxes, cares, texts
+
+
+def _words(
+    place: str, boxes: list[Any], cares: list[Any], texts: list[Any], report: AnnotationReport
+) -> Iterator[RawWord]:
+    for number, (box, care, text) in enumerate(zip(boxes, cares, texts, strict=True), start=1):
+        where = f"{place}, word {number}"
+        if care not in (0, 1) or not isinstance(text, str):
+            report.bad(
+                where,
+                "malformed word",
+                f"'cares' is {care!r} and 'texts' {text!r}; they should be 0 or 1, and a string",
+            )
+            continue
+        try:
+            points = pair_coordinates(box)
+        except ValueError as error:
+            report.bad(where, "malformed polygon", f"the box {error}")
+            continue
+        if len(points) == 2:
+            (left, top), (right, bottom) = points
+            points = np.array([(left, top), (right, top), (right, bottom), (left, bottom)])
+        yield RawWord(points, text, care == 0 or text == DONT_CARE, where)

@@ -1,0 +1,101 @@
+"""Readers of annotation formats, by name."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+from detectron2.utils.registry import Registry
+
+from ..records import ImageRecord, image_id
+from ..report import AnnotationError, AnnotationReport
+
+__all__ = ["FORMATS", "check_options", "get_reader", "read_records"]
+
+FORMATS = Registry("FORMATS")
+FORMATS.__doc__ = """
+Registry of annotation formats. A reader is a generator function
+
+    reader(image_root: str, annotations: str, report: AnnotationReport, **options)
+
+named like its format. It yields one `ImageRecord` per image in a fixed order, made by
+`make_record`, sets `report.expected`, and tells `report.bad` of what it cannot use. Its further
+keyword arguments are the options of `register_text_dataset`.
+"""
+
+Reader = Callable[..., Iterator[ImageRecord]]
+
+
+def get_reader(format: str) -> Reader:
+    """The reader of a format.
+
+    Raises:
+        ValueError: naming the known formats, if there is none.
+    """
+    if format not in FORMATS:
+        known = ", ".join(sorted(name for name, _ in FORMATS))
+        raise ValueError(f"unknown annotation format {format!r}; known are: {known}")
+    return FORMATS.get(format)
+
+
+def check_options(format: str, options: Mapping[str, object]) -> None:
+    """Check that a format has these options.
+
+    Raises:
+        ValueError: naming the options it has, if not.
+    """
+    known = list(inspect.signature(get_reader(format)).parameters)[3:]
+    unknown = sorted(set(options) - set(known))
+    if unknown:
+        has = f"it has: {', '.join(known)}" if known else "it has none"
+        raise ValueError(f"format {format!r} has no option {', '.join(unknown)}; {has}")
+
+
+def read_records(
+    format: str,
+    image_root: str | Path,
+    annotations: str | Path,
+    report: AnnotationReport,
+    **options: object,
+) -> Iterator[ImageRecord]:
+    """Read annotations of any registered format, image by image.
+
+    Args:
+        format: name of the format.
+        image_root: folder of the images.
+        annotations: file or folder, as the format has it.
+        report: told of what is left out or changed.
+        options: options of the format.
+
+    Raises:
+        AnnotationError: for what cannot be used (if the report's policy is "raise"), if two images
+            have one name, and if there is no image at all.
+    """
+    reader = get_reader(format)
+    check_options(format, options)
+    for what, path in (("image folder", image_root), ("annotations", annotations)):
+        if not Path(path).exists():
+            raise AnnotationError(
+                f"{path}: does not exist ({what}); put it there, as datasets/README.md tells, or "
+                "correct the path"
+            )
+    seen: dict[str, str] = {}
+    for record in reader(str(image_root), str(annotations), report, **options):
+        name = image_id(record.file_name)
+        if name in seen:
+            report.bad(
+                f"{annotations}, image {record.file_name}",
+                "duplicate image",
+                f"{seen[name]} has the same name but for the extension; rename one of them"
+                if seen[name] != record.file_name
+                else "the image occurs twice; remove one of its entries",
+            )
+            continue
+        seen[name] = record.file_name
+        yield record
+    if not seen:
+        raise AnnotationError(
+            f"{annotations}: no usable image ({len(report.skips)} left out); is {image_root} its "
+            f"image folder and {format!r} its format?"
+        )

@@ -1,0 +1,50 @@
+"""Size of an image as Detectron2 will read it, from its header."""
+
+from __future__ import annotations
+
+import os
+import struct
+from pathlib import Path
+
+from PIL import Image
+
+__all__ = ["IMAGE_SUFFIXES", "read_image_size"]
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
+
+_ORIENTATION_TAG = 0x0112
+_TURNED = frozenset({5, 6, 7, 8})  # orientations that swap width and height
+_PNG_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
+
+
+def read_image_size(path: str | Path) -> tuple[int, int]:
+    """Height and width in pixels, after the EXIF orientation that Detectron2 applies on reading.
+
+    No pixel is decoded (but for PNG files with metadata, where Pillow needs to).
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: if it is no image that Pillow knows.
+    """
+    with Image.open(path) as image:
+        width, height = image.size
+        # Pillow decodes a whole PNG before it can say that there is no EXIF data after the pixels.
+        if image.format == "PNG" and not _has_png_metadata(path):
+            return height, width
+        try:
+            orientation = image.getexif().get(_ORIENTATION_TAG)
+        except Exception:  # malformed EXIF data; Detectron2 reads such images unturned as well
+            orientation = None
+    return (width, height) if orientation in _TURNED else (height, width)
+
+
+def _has_png_metadata(path: str | Path) -> bool:
+    """Whether a PNG file has a chunk that may carry an orientation."""
+    with open(path, "rb") as file:
+        file.seek(8)  # signature
+        while len(header := file.read(8)) == 8:
+            length, kind = struct.unpack(">I4s", header)
+            if kind in _PNG_METADATA:
+                return True
+            file.seek(length + 4, os.SEEK_CUR)  # data and checksum
+    return False

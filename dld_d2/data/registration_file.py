@@ -1,0 +1,131 @@
+"""Data sets described in a YAML file, for users who do not want to write Python.
+
+datasets:
+  my_train:
+    image_root: images/train            # relative to the YAML file
+    annotations: train.json
+    format: datalist
+  my_test:
+    image_root: images/test
+    annotations: gt
+    format: icdar2015
+    lexicons: {generic: words.txt}      # optional
+    on_bad: skip                        # optional
+    options: {}                         # optional, of the format
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+from pathlib import Path
+from typing import Any
+
+import yaml
+from detectron2.config import CfgNode
+
+from .catalog import expand_path, register_text_dataset, set_default_policy
+from .report import AnnotationError
+
+__all__ = ["register_configured_datasets", "register_from_yaml"]
+
+_REQUIRED = ("image_root", "annotations", "format")
+_OPTIONAL = ("lexicons", "on_bad", "options")
+
+
+def register_configured_datasets(cfg: CfgNode) -> None:
+    """Register what `DATASETS.REGISTER` names and follow `DATASETS.ON_BAD_ANNOTATION`.
+
+    Call it once after the configuration is complete; repeating it changes nothing.
+
+    Raises:
+        AnnotationError: if the YAML file cannot be used.
+        ValueError: if `DATASETS.ON_BAD_ANNOTATION` is neither "raise" nor "skip".
+    """
+    try:
+        set_default_policy(cfg.DATASETS.ON_BAD_ANNOTATION)
+    except ValueError as error:
+        raise ValueError(f"DATASETS.ON_BAD_ANNOTATION: {error}") from None
+    if cfg.DATASETS.REGISTER:
+        register_from_yaml(cfg.DATASETS.REGISTER)
+
+
+def register_from_yaml(path: str | os.PathLike[str]) -> list[str]:
+    """Register all data sets that a YAML file describes.
+
+    Paths in the file are relative to its folder, and may hold `~` and environment variables.
+
+    Returns:
+        Names of the data sets.
+
+    Raises:
+        AnnotationError: naming the file, and the data set and key where there is one, if there is
+            no such file, it is no YAML, lacks a key, has an unknown one or a wrong value.
+    """
+    path = Path(path)
+    descriptions = _load(path)
+    for name, description in descriptions.items():
+        where = f"{path}, data set {name!r}"
+        _check_description(where, description)
+        folder = path.parent
+        try:
+            register_text_dataset(
+                name,
+                _relative_to(folder, description["image_root"]),
+                _relative_to(folder, description["annotations"]),
+                description["format"],
+                lexicons={
+                    key: _relative_to(folder, value)
+                    for key, value in (description.get("lexicons") or {}).items()
+                },
+                on_bad=description.get("on_bad"),
+                options=description.get("options"),
+            )
+        except ValueError as error:
+            raise AnnotationError(f"{where}: {error}") from None
+    return list(descriptions)
+
+
+def _load(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise AnnotationError(f"{path}: no such file (DATASETS.REGISTER)") from None
+    except OSError as error:
+        raise AnnotationError(f"{path}: cannot be read ({error})") from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise AnnotationError(f"{path}: is not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict) or not isinstance(content.get("datasets"), dict):
+        raise AnnotationError(f"{path}: expected a mapping 'datasets' from names to descriptions")
+    _check_keys(f"{path}", content, ("datasets",))
+    return content["datasets"]
+
+
+def _check_description(where: str, description: Any) -> None:
+    if not isinstance(description, dict):
+        raise AnnotationError(f"{where}: expected a mapping with {', '.join(_REQUIRED)}")
+    _check_keys(where, description, _REQUIRED + _OPTIONAL)
+    missing = [key for key in _REQUIRED if key not in description]
+    if missing:
+        raise AnnotationError(f"{where}: lacks {', '.join(missing)}")
+    for key in (*_REQUIRED, "on_bad"):
+        if key in description and not isinstance(description[key], str):
+            raise AnnotationError(f"{where}: {key} is a string, not {description[key]!r}")
+    for key in ("lexicons", "options"):
+        if not isinstance(description.get(key) or {}, dict):
+            raise AnnotationError(f"{where}: {key} is a mapping, not {description[key]!r}")
+    for key, value in (description.get("lexicons") or {}).items():
+        if not isinstance(value, str):
+            raise AnnotationError(f"{where}: lexicon {key} is a path, not {value!r}")
+
+
+def _check_keys(where: str, mapping: dict[Any, Any], known: tuple[str, ...]) -> None:
+    for key in mapping:
+        if key not in known:
+            near = difflib.get_close_matches(str(key), known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"known are {', '.join(known)}"
+            raise AnnotationError(f"{where}: unknown key {key!r}; {hint}")
+
+
+def _relative_to(folder: Path, path: str) -> str:
+    return os.path.join(folder, expand_path(path))
