@@ -6,14 +6,14 @@ import os
 import pickle
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 from urllib.parse import urlparse
 
 import safetensors.torch
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-__all__ = ["SpotterCheckpointer"]
+__all__ = ["SpotterCheckpointer", "write_whole"]
 
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
 
@@ -31,6 +31,8 @@ class SpotterCheckpointer(DetectionCheckpointer):
     A path may be local, `https://...` or `detectron2://...`, with `?matching_heuristics=True` to
     match parameters by their names' endings, as upstream.
     """
+
+    _exact = False
 
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
         """Load a checkpoint; parameters that do not match the model are reported in the log.
@@ -50,6 +52,18 @@ class SpotterCheckpointer(DetectionCheckpointer):
         finally:
             self._parsed_url_during_load = None
 
+    def load_exactly(self, path: str, **kwargs: Any) -> dict[str, Any]:
+        """As `load`, for a checkpoint that must have this model's parameters, all and no others.
+
+        Raises:
+            ValueError: as `load`, and naming the parameters that differ.
+        """
+        self._exact = True
+        try:
+            return self.load(path, **kwargs)
+        finally:
+            self._exact = False
+
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Load the last checkpoint of `save_dir` with all its states if `resume` and there is one,
         else the weights at `path` alone.
@@ -58,7 +72,7 @@ class SpotterCheckpointer(DetectionCheckpointer):
             ValueError: as `load`; and if the last checkpoint is of another model than this one.
         """
         if resume and self.has_checkpoint():
-            return self._load_strictly(self.get_checkpoint_file())
+            return self.load_exactly(self.get_checkpoint_file())
         return super().resume_or_load(path, resume=False)
 
     def save(self, name: str, **kwargs: Any) -> None:
@@ -73,37 +87,44 @@ class SpotterCheckpointer(DetectionCheckpointer):
         data = {"model": self.model.state_dict()}
         data |= {key: item.state_dict() for key, item in self.checkpointables.items()}
         data |= kwargs
-        _check_finite(data["model"])
-        _check_plain(data)
-        file = Path(self.save_dir) / f"{name}.pth"
-        self.logger.info(f"Saving checkpoint to {file}")
-        _write_whole(file, lambda stream: torch.save(data, stream))
-        self.tag_last_checkpoint(file.name)
+        self._write(name, data)
+        self.tag_last_checkpoint(f"{name}.pth")
+
+    def save_weights(self, name: str) -> None:
+        """Save the model alone; training does not resume from it. Raises as `save`."""
+        if not self.save_dir or not self.save_to_disk:
+            return
+        self._write(name, {"model": self.model.state_dict()})
+
+    def forget_last_checkpoint(self) -> None:
+        """Make the directory one that training does not resume from; its files stay."""
+        if self.save_to_disk:
+            (Path(self.save_dir) / "last_checkpoint").unlink(missing_ok=True)
 
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the checkpoint that training resumes from."""
         file = Path(self.save_dir) / "last_checkpoint"
-        _write_whole(file, lambda stream: stream.write(last_filename_basename.encode()))
+        write_whole(file, last_filename_basename.encode())
 
-    def _load_strictly(self, path: str) -> dict[str, Any]:
-        self._log_incompatible_keys = self._refuse_incompatible_keys
-        try:
-            return self.load(path)
-        finally:
-            del self._log_incompatible_keys
+    def _write(self, name: str, data: dict[str, Any]) -> None:
+        _check_finite(data["model"])
+        _check_plain(data)
+        file = Path(self.save_dir) / f"{name}.pth"
+        self.logger.info(f"Saving checkpoint to {file}")
+        write_whole(file, lambda stream: torch.save(data, stream))
 
-    def _refuse_incompatible_keys(self, incompatible) -> None:
+    def _log_incompatible_keys(self, incompatible) -> None:
         wrong = [
-            *(f"{key} is missing in the checkpoint" for key in incompatible.missing_keys),
+            *(f"{key} is missing in the file" for key in incompatible.missing_keys),
             *(f"{key} is not in the model" for key in incompatible.unexpected_keys),
-            *(f"{key} is {a}, model {b}" for key, a, b in incompatible.incorrect_shapes),
+            *(f"{key} is {a} in the file, {b} here" for key, a, b in incompatible.incorrect_shapes),
         ]
-        if wrong:
+        if self._exact and wrong:
             raise ValueError(
-                f"{self.get_checkpoint_file()} is of another model than the configured one, so "
-                f"training cannot resume: {'; '.join(wrong[:5])}"
+                f"the weights are of another model than the configured one: {'; '.join(wrong[:5])}"
                 + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
             )
+        super()._log_incompatible_keys(incompatible)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
         if not filename.endswith((".pth", ".pt", ".safetensors")):
@@ -143,12 +164,20 @@ class SpotterCheckpointer(DetectionCheckpointer):
         return incompatible
 
 
-def _write_whole(file: Path, write: Callable) -> None:
-    """Write a file so that it is either there as a whole or not at all."""
+def write_whole(file: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
+    """Write a file so that it is, at any moment, either as it was before or whole.
+
+    Args:
+        file: its directory is made if need be.
+        content: its bytes, or a function that writes them to an open file.
+    """
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f".{file.name}.part")
     with part.open("wb") as stream:
-        write(stream)
+        if callable(content):
+            content(stream)
+        else:
+            stream.write(content)
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(part, file)

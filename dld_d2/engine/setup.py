@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import logging
 import os
@@ -11,10 +12,13 @@ from typing import Any
 import torch
 import yaml
 from detectron2.config import CfgNode, get_cfg
+from detectron2.engine import default_setup
+from detectron2.utils import comm
+from detectron2.utils.logger import setup_logger
 
 from dld_d2.config import add_dld_config
 
-__all__ = ["ConfigError", "setup_cfg"]
+__all__ = ["ConfigError", "prepare_run", "setup_cfg", "with_seed"]
 
 logger = logging.getLogger(__name__)
 
@@ -48,6 +52,43 @@ def setup_cfg(config_file: str, opts: list[str] | None = None) -> CfgNode:
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("No CUDA device is available: running on the CPU (MODEL.DEVICE: cpu).")
         cfg.MODEL.DEVICE = "cpu"
+    cfg.freeze()
+    return cfg
+
+
+def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
+    """Set up the logs of a process of a run, its generators, and OUTPUT_DIR.
+
+    All processes must call this together.
+
+    Args:
+        cfg: as `setup_cfg` gives it.
+        args: command line, for the log.
+
+    Returns:
+        The configuration with SEED drawn if it was negative.
+    """
+    cfg = with_seed(cfg)
+    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dld_d2")
+    default_setup(cfg, args)
+    reason = "" if torch.cuda.is_available() else " (PyTorch finds no GPU)"
+    logger.info(
+        f"Running on {cfg.MODEL.DEVICE}{reason}, process {comm.get_rank() + 1} of "
+        f"{comm.get_world_size()}, seed {cfg.SEED}"
+    )
+    return cfg
+
+
+def with_seed(cfg: CfgNode) -> CfgNode:
+    """The configuration with SEED drawn, the same in all processes, if it is negative.
+
+    All processes must call this together.
+    """
+    if cfg.SEED >= 0:
+        return cfg
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SEED = comm.shared_random_seed()
     cfg.freeze()
     return cfg
 

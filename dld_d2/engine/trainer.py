@@ -1,0 +1,279 @@
+"""The training loop of a text spotter."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections import OrderedDict
+from typing import Any
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.data.build import get_detection_dataset_dicts
+from detectron2.data.common import DatasetFromList
+from detectron2.engine import (
+    AMPTrainer,
+    DefaultTrainer,
+    HookBase,
+    SimpleTrainer,
+    TrainerBase,
+    create_ddp_model,
+    hooks,
+)
+from detectron2.evaluation import inference_on_dataset, print_csv_format, verify_results
+from detectron2.utils import comm
+from torch import nn
+from torch.utils.data import ConcatDataset, DataLoader, Dataset
+
+from dld_d2.data.mapper import TextDatasetMapper
+from dld_d2.evaluation.evaluator import TextSpottingEvaluator
+
+from .checkpoint import SpotterCheckpointer
+from .guard import guard_losses
+from .hooks import BestCheckpointer, StepSeed
+from .optimizer import build_optimizer
+from .schedule import with_epoch_schedule
+from .setup import ConfigError, with_seed
+from .stream import TrainingStream, build_stream_loader
+
+__all__ = ["SpotterTrainer"]
+
+logger = logging.getLogger(__name__)
+
+
+class SpotterTrainer(DefaultTrainer):
+    """Detectron2's default trainer with the data, schedules, and safeguards of this project.
+
+    A training is a function of configuration and seed: what iteration i sees and draws at random
+    depends on nothing else. `resume_or_load(resume=True)` goes on from the last checkpoint with the
+    same data, and on a CPU with the same weights bit for bit, as if there had been no stop.
+
+    Derived trainers override the class methods `build_model`, `build_mapper`, `build_evaluator`,
+    and the method `build_hooks`.
+    """
+
+    def __init__(self, cfg: CfgNode) -> None:
+        """
+        Args:
+            cfg: as `setup_cfg` gives it. `self.cfg` is that with the seed drawn and epochs turned
+                into iterations.
+
+        Raises:
+            ConfigError: for values that cannot be trained with.
+        """
+        TrainerBase.__init__(self)
+        cfg = with_seed(self.auto_scale_workers(cfg, comm.get_world_size()))
+        cfg = _with_possible_precision(cfg)
+        loader = self.build_train_loader(cfg)
+        num_images = len(loader.dataset.images)
+        cfg = with_epoch_schedule(cfg, num_images)
+        model = self.build_model(cfg)
+        optimizer = self.build_optimizer(cfg, model)
+
+        model = create_ddp_model(
+            model,
+            broadcast_buffers=False,
+            device_ids=[comm.get_local_rank()] if cfg.MODEL.DEVICE.startswith("cuda") else None,
+        )
+        guard_losses(model)
+        if cfg.SOLVER.AMP.ENABLED:
+            precision = getattr(torch, cfg.SOLVER.AMP.PRECISION)
+            self._trainer = AMPTrainer(model, loader, optimizer, precision=precision)
+        else:
+            self._trainer = SimpleTrainer(model, loader, optimizer)
+
+        self.scheduler = self.build_lr_scheduler(cfg, optimizer)
+        self.checkpointer = SpotterCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.start_iter = 0
+        self.max_iter = cfg.SOLVER.MAX_ITER
+        self.cfg = cfg
+        self._step_seed = StepSeed(cfg.SEED)
+        self.register_hooks(self.build_hooks())
+        logger.info(
+            f"{num_images} training images, {cfg.SOLVER.IMS_PER_BATCH} per batch, {self.max_iter} "
+            f"iterations, {self.max_iter * cfg.SOLVER.IMS_PER_BATCH / num_images:.2f} epochs; "
+            f"seed {cfg.SEED}"
+        )
+
+    def resume_or_load(self, resume: bool = True) -> None:
+        """Go on from the last checkpoint of OUTPUT_DIR, if asked to and there is one; else start
+        from MODEL.WEIGHTS, or from random weights if that is empty."""
+        found = self.checkpointer.has_checkpoint()
+        # Nobody may touch `last_checkpoint` before all processes have looked.
+        comm.synchronize()
+        if found and not resume:
+            logger.warning(
+                f"{self.cfg.OUTPUT_DIR} holds checkpoints of an earlier training. This one starts "
+                "anew and will overwrite them; --resume would have gone on with the earlier one."
+            )
+            self.checkpointer.forget_last_checkpoint()
+        if resume and not found:
+            logger.info(f"There is no checkpoint in {self.cfg.OUTPUT_DIR} to resume from")
+        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume and found)
+        if resume and found:
+            self.start_iter = self.iter + 1
+        self.data_loader.sampler.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
+
+    def build_hooks(self) -> list[HookBase]:
+        cfg = self.cfg
+        built = [self._step_seed, *super().build_hooks()]
+        for hook in built:
+            if isinstance(hook, hooks.PeriodicCheckpointer):
+                hook.max_to_keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
+        if cfg.TEST.BEST_METRIC and comm.is_main_process():
+            # The last hook writes the metrics of all others.
+            best = BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, cfg.TEST.BEST_METRIC)
+            built.insert(-1, best)
+        return built
+
+    def after_train(self) -> None:
+        if self.iter < self.max_iter:
+            # Detectron2 would evaluate even if it was the last step that failed.
+            skipped = (hooks.EvalHook, BestCheckpointer)
+            self._hooks = [hook for hook in self._hooks if not isinstance(hook, skipped)]
+        super().after_train()
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"seed": self._step_seed.seed}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        super().load_state_dict(state_dict)
+        seed = state_dict["seed"]
+        if seed != self.cfg.SEED:
+            logger.info(f"Going on with seed {seed} of the training that is resumed")
+        self._step_seed.seed = seed
+        self.data_loader.dataset.seed = seed
+
+    @classmethod
+    def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Any:
+        """What turns a dictionary of the data set into what the model gets."""
+        return TextDatasetMapper(cfg, is_train=is_train)
+
+    @classmethod
+    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
+        """Loader of this process over the stream of training images."""
+        loading = cfg.DATALOADER
+        if loading.SAMPLER_TRAIN != "TrainingSampler" or loading.ASPECT_RATIO_GROUPING:
+            raise ConfigError(
+                "training data comes in a stream that resumes exactly, which allows only "
+                "DATALOADER.SAMPLER_TRAIN TrainingSampler and ASPECT_RATIO_GROUPING False"
+            )
+        batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+        if batch < 1 or batch % processes:
+            raise ConfigError(
+                f"SOLVER.IMS_PER_BATCH is {batch}, which {processes} processes cannot share evenly"
+            )
+        stream = TrainingStream(
+            _training_images(cfg), cls.build_mapper(cfg, is_train=True), cfg.SEED
+        )
+        return build_stream_loader(stream, batch // processes, loading.NUM_WORKERS)
+
+    @classmethod
+    def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
+        return build_detection_test_loader(
+            cfg, dataset_name, mapper=cls.build_mapper(cfg, is_train=False)
+        )
+
+    @classmethod
+    def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
+        return build_optimizer(cfg, model)
+
+    @classmethod
+    def build_evaluator(
+        cls, cfg: CfgNode, dataset_name: str, model: nn.Module | None = None
+    ) -> TextSpottingEvaluator:
+        return TextSpottingEvaluator(cfg, dataset_name, model=model)
+
+    @classmethod
+    def evaluate(cls, cfg: CfgNode, resume: bool = False) -> OrderedDict:
+        """Build the model and evaluate it with the weights MODEL.WEIGHTS.
+
+        Args:
+            cfg: configuration.
+            resume: take the last checkpoint of OUTPUT_DIR instead, if there is one.
+
+        Returns:
+            As `test`.
+
+        Raises:
+            ConfigError: without weights or without DATASETS.TEST.
+            ValueError: if the weights are of another model.
+        """
+        if not cfg.DATASETS.TEST:
+            raise ConfigError("DATASETS.TEST is empty: there is nothing to evaluate on")
+        model = cls.build_model(cfg)
+        checkpointer = SpotterCheckpointer(model, cfg.OUTPUT_DIR)
+        weights = cfg.MODEL.WEIGHTS
+        if resume and checkpointer.has_checkpoint():
+            weights = checkpointer.get_checkpoint_file()
+        if not weights:
+            raise ConfigError(
+                "evaluation needs weights: give MODEL.WEIGHTS FILE.pth, or --resume for the last "
+                f"checkpoint in OUTPUT_DIR ({cfg.OUTPUT_DIR})"
+            )
+        checkpointer.load_exactly(weights, checkpointables=[])
+        results = cls.test(cfg, model)
+        if comm.is_main_process():
+            verify_results(cfg, results)
+        return results
+
+    @classmethod
+    def test(cls, cfg: CfgNode, model: nn.Module, evaluators: Any = None) -> OrderedDict:
+        """Evaluate on every data set of DATASETS.TEST.
+
+        Args:
+            cfg: configuration.
+            model: with the weights to evaluate.
+            evaluators: as in Detectron2; None builds them.
+
+        Returns:
+            task -> metric -> value, for several data sets below the name of each; on other
+            processes than the main one without metrics.
+        """
+        names = cfg.DATASETS.TEST
+        if evaluators is None:
+            evaluators = [cls.build_evaluator(cfg, name, model) for name in names]
+        results = OrderedDict()
+        for name, evaluator in zip(names, evaluators, strict=True):
+            loader = cls.build_test_loader(cfg, name)
+            results[name] = inference_on_dataset(model, loader, evaluator)
+            if comm.is_main_process():
+                print_csv_format(results[name])
+        return next(iter(results.values())) if len(results) == 1 else results
+
+
+def _training_images(cfg: CfgNode) -> Dataset:
+    names = cfg.DATASETS.TRAIN
+    if not names:
+        raise ConfigError("DATASETS.TRAIN is empty: there is nothing to train on")
+    unknown = [name for name in names if name not in DatasetCatalog.list()]
+    if unknown:
+        raise ConfigError(
+            f"DATASETS.TRAIN: {', '.join(unknown)} is not registered; registered are "
+            f"{', '.join(sorted(DatasetCatalog.list()))}"
+        )
+    images = []
+    for name in names:
+        found = get_detection_dataset_dicts([name], filter_empty=False)
+        images.append(found if isinstance(found, Dataset) else DatasetFromList(found, copy=False))
+        if len(images[-1]) == 0:
+            raise ConfigError(f"DATASETS.TRAIN: {name} has no images")
+    return images[0] if len(images) == 1 else ConcatDataset(images)
+
+
+def _with_possible_precision(cfg: CfgNode) -> CfgNode:
+    if not cfg.SOLVER.AMP.ENABLED:
+        return cfg
+    if cfg.SOLVER.AMP.PRECISION not in ("float16", "bfloat16"):
+        raise ConfigError(
+            f"SOLVER.AMP.PRECISION is {cfg.SOLVER.AMP.PRECISION!r}; known are float16, bfloat16"
+        )
+    if cfg.MODEL.DEVICE.startswith("cuda"):
+        return cfg
+    logger.warning("SOLVER.AMP.ENABLED has no effect on the CPU: training in single precision")
+    cfg = cfg.clone()
+    cfg.defrost()
+    cfg.SOLVER.AMP.ENABLED = False
+    cfg.freeze()
+    return cfg
