@@ -254,22 +254,18 @@ def _draw_labels(
 def _place_labels(extents: np.ndarray, sizes: np.ndarray, width: int, height: int) -> np.ndarray:
     """Top-left corners (N, 2) of labels of `sizes` (N, 2) for words of `extents` (N, 4).
 
-    Each label in turn takes, of six places around its word, the one that covers least area of
-    the labels already placed and then of the words.
+    Each label in turn takes, of the places around its word, nearest first, the one that covers
+    least area of the labels already placed and then of the words.
     """
     x0, y0, x1, y1 = extents.T
     w, h = sizes.T
-    candidates = np.stack(
-        [
-            np.stack([x0, y0 - h], axis=1),
-            np.stack([x0, y1], axis=1),
-            np.stack([x1 - w, y0 - h], axis=1),
-            np.stack([x1 - w, y1], axis=1),
-            np.stack([x1, (y0 + y1 - h) / 2], axis=1),
-            np.stack([x0 - w, (y0 + y1 - h) / 2], axis=1),
-        ],
-        axis=1,
-    )  # N, 6, 2
+    middle = (y0 + y1 - h) / 2
+    places = []
+    for away in (0 * h, h, 2 * h):
+        above, below = y0 - h - away, y1 + away
+        places += [(x0, above), (x0, below), (x1 - w, above), (x1 - w, below)]
+        places += [(x1 + away, middle), (x0 - w - away, middle)]
+    candidates = np.stack([np.stack(place, axis=1) for place in places], axis=1)  # N, places, 2
     room = np.maximum(np.array([width, height]) - sizes, 0)
     candidates = np.clip(candidates, 0, room[:, None])
     boxes = np.concatenate([candidates, candidates + sizes[:, None]], axis=2)
