@@ -35,7 +35,7 @@ from .hooks import BestCheckpointer, StepSeed
 from .optimizer import build_optimizer
 from .schedule import with_epoch_schedule
 from .setup import ConfigError, with_seed
-from .stream import TrainingStream, build_stream_loader
+from .stream import TrainingStream, build_stream_loader, seeded
 
 __all__ = ["SpotterTrainer"]
 
@@ -68,7 +68,8 @@ class SpotterTrainer(DefaultTrainer):
         loader = self.build_train_loader(cfg)
         num_images = len(loader.dataset.images)
         cfg = with_epoch_schedule(cfg, num_images)
-        model = self.build_model(cfg)
+        with seeded(cfg.SEED):
+            model = self.build_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
 
         model = create_ddp_model(

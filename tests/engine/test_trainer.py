@@ -1,0 +1,236 @@
+import json
+import logging
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+from detectron2.engine import HookBase
+from tiny_training import NUM_IMAGES, TinySpotter, TinyTrainer, tiny_cfg, train
+
+from dld_d2.engine.guard import NonFiniteLossError
+from dld_d2.engine.setup import ConfigError
+
+SCRIPT = str(Path(__file__).with_name("tiny_training.py"))
+ROOT = Path(__file__).parents[2]
+
+
+def load(folder, name="model_final.pth"):
+    return torch.load(Path(folder) / name, weights_only=True)
+
+
+def tensors(state, name=""):
+    if isinstance(state, torch.Tensor):
+        return {name: state}
+    items = state.items() if isinstance(state, dict) else enumerate(state)
+    found = {}
+    for key, value in items:
+        if isinstance(value, torch.Tensor | dict | list | tuple):
+            found |= tensors(value, f"{name}.{key}")
+    return found
+
+
+def assert_same(a, b):
+    a, b = tensors(a), tensors(b)
+    assert a.keys() == b.keys() and len(a) > 10
+    for name in a:
+        assert torch.equal(a[name], b[name]), name
+
+
+def spawn(*command):
+    return subprocess.run(
+        [sys.executable, *command],
+        cwd=ROOT,
+        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(tiny_cfg(folder))
+    return folder
+
+
+def test_training_killed_and_resumed_reaches_the_same_state(undisturbed, tmp_path):
+    """Optimiser, schedule and running statistics too, whatever the number of loader workers."""
+    killed = spawn(SCRIPT, str(tmp_path), "DATALOADER.NUM_WORKERS", "2", "--kill-at", "7")
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    assert (tmp_path / "last_checkpoint").read_text() == "model_0000005.pth"
+    trainer = train(tiny_cfg(tmp_path), True)
+    assert trainer.start_iter == 6
+    assert_same(load(undisturbed), load(tmp_path))
+
+
+class Stop(HookBase):
+    def before_step(self):
+        if self.trainer.iter == 7:
+            raise KeyboardInterrupt
+
+
+def test_resuming_keeps_the_drawn_seed(tmp_path, undisturbed):
+    stopped = tiny_cfg(tmp_path / "stopped", "SEED", "-1")
+    with pytest.raises(KeyboardInterrupt):
+        train(stopped, False, Stop())
+    seed = load(tmp_path / "stopped", "model_0000005.pth")["trainer"]["seed"]
+    train(stopped, True)
+    train(tiny_cfg(tmp_path / "whole", "SEED", str(seed)))
+    assert_same(load(tmp_path / "stopped"), load(tmp_path / "whole"))
+    with pytest.raises(AssertionError):
+        assert_same(load(tmp_path / "stopped"), load(undisturbed))
+
+
+def test_evaluating_in_training_changes_nothing(undisturbed, tmp_path):
+    class Evaluating(TinyTrainer):
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            torch.rand(5)
+            return {"text_spotting": {"e2e_none_hmean": float(torch.rand(()))}}
+
+    trainer = Evaluating(tiny_cfg(tmp_path, "TEST.EVAL_PERIOD", "2"))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert_same(load(undisturbed), load(tmp_path))
+
+
+def test_two_processes_train_as_one(tmp_path):
+    """Same data, averaged gradients: the weights of one process with the whole batch."""
+    opts = ["MODEL.RESNETS.NORM", "", "SOLVER.OPTIMIZER", "SGD", "SOLVER.IMS_PER_BATCH", "4"]
+    done = spawn(
+        *("-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"),
+        *(SCRIPT, str(tmp_path / "two"), *opts),
+    )
+    assert done.returncode == 0, done.stderr
+    train(tiny_cfg(tmp_path / "one", *opts))
+    one, two = load(tmp_path / "one")["model"], load(tmp_path / "two")["model"]
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("factor", [float("nan"), float("inf")])
+def test_stops_before_a_bad_loss_reaches_the_weights(tmp_path, factor):
+    trainer = TinyTrainer(tiny_cfg(tmp_path, "SOLVER.CHECKPOINT_PERIOD", "1"))
+    trainer.resume_or_load(resume=False)
+    trainer.model.poison = {"img_4": factor}
+    with pytest.raises(NonFiniteLossError, match=r"loss_b = (nan|inf) .*loss_a = .*4\.png"):
+        trainer.train()
+    positions = [trainer.data_loader.dataset.index_at(p) for p in range(2 * NUM_IMAGES)]
+    bad = positions.index(4) // 2
+    names = sorted(path.name for path in tmp_path.glob("*.pth"))
+    assert names == [f"model_{i:07d}.pth" for i in range(max(bad - 2, 0), bad)]
+    if bad:
+        assert all(t.isfinite().all() for t in tensors(load(tmp_path, names[-1])).values())
+        assert (tmp_path / "last_checkpoint").read_text() == names[-1]
+
+
+def test_stops_before_a_bad_gradient_reaches_the_weights(tmp_path, monkeypatch):
+    # Finite value, infinite derivative.
+    monkeypatch.setattr(
+        TinySpotter,
+        "forward",
+        lambda self, inputs: {
+            "loss": (self.head.weight - self.head.weight.detach()).abs().sqrt().sum()
+        },
+    )
+    trainer = TinyTrainer(tiny_cfg(tmp_path))
+    trainer.resume_or_load(resume=False)
+    before = trainer.model.head.weight.clone()
+    with pytest.raises(FloatingPointError, match=r"head\.weight"):
+        trainer.train()
+    assert torch.equal(trainer.model.head.weight, before)
+
+
+def test_keeps_the_last_checkpoints(undisturbed):
+    assert sorted(path.name for path in undisturbed.glob("*.pth")) == [
+        "model_0000005.pth",
+        "model_0000008.pth",
+        "model_final.pth",
+    ]
+
+
+def test_writes_logs(undisturbed):
+    last = json.loads((undisturbed / "metrics.json").read_text().splitlines()[-1])
+    assert {"total_loss", "loss_a", "loss_b", "lr", "grad_norm", "iteration"} <= set(last)
+    assert last["iteration"] == 10
+    assert list(undisturbed.glob("events.out.tfevents*"))
+
+
+def test_starting_anew_forgets_the_earlier_training(tmp_path, caplog):
+    train(tiny_cfg(tmp_path, "SOLVER.MAX_ITER", "3"))
+    trainer = TinyTrainer(tiny_cfg(tmp_path))
+    with caplog.at_level(logging.WARNING, logger="dld_d2"):
+        trainer.resume_or_load(resume=False)
+    assert "starts anew" in caplog.text
+    assert trainer.start_iter == 0
+    assert not trainer.checkpointer.has_checkpoint()
+
+
+def test_epochs_set_the_length(tmp_path):
+    opts = ["SOLVER.EPOCHS", "3", "SOLVER.STEP_EPOCHS", "(2,)", "SOLVER.EVAL_EPOCHS", "1"]
+    cfg = TinyTrainer(tiny_cfg(tmp_path, *opts)).cfg
+    assert (cfg.SOLVER.MAX_ITER, cfg.SOLVER.STEPS, cfg.TEST.EVAL_PERIOD) == (11, (7,), 4)
+
+
+def test_best_checkpoint_survives_a_resumption(tmp_path):
+    scores = iter([0.5, 0.9, 0.7, 0.8, 0.95])
+
+    class Scored(TinyTrainer):
+        @classmethod
+        def test(cls, cfg, model, evaluators=None):
+            return {"text_spotting": {"e2e_none_hmean": next(scores)}}
+
+    def run(resume, length):
+        opts = ["TEST.EVAL_PERIOD", "3", "SOLVER.CHECKPOINT_PERIOD", "2", "SOLVER.MAX_ITER", length]
+        metric = ["TEST.BEST_METRIC", "text_spotting/e2e_none_hmean"]
+        trainer = Scored(tiny_cfg(tmp_path, *opts, *metric))
+        trainer.resume_or_load(resume=resume)
+        trainer.train()
+        return json.loads((tmp_path / "model_best.json").read_text())
+
+    assert run(False, "7") == {
+        "metric": "text_spotting/e2e_none_hmean",
+        "value": 0.9,
+        "iteration": 5,
+    }
+    assert (tmp_path / "last_checkpoint").read_text() == "model_final.pth"
+    assert run(True, "9")["value"] == 0.9
+    assert run(True, "10")["value"] == 0.95
+    assert list(load(tmp_path, "model_best.pth")) == ["model"]
+
+
+def test_mixed_precision_on_the_cpu_says_that_it_is_off(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, logger="dld_d2"):
+        trainer = train(tiny_cfg(tmp_path, "SOLVER.AMP.ENABLED", "True", "SOLVER.MAX_ITER", "1"))
+    assert "single precision" in caplog.text
+    assert not trainer.cfg.SOLVER.AMP.ENABLED
+
+
+@pytest.mark.parametrize(
+    ("opts", "message"),
+    [
+        (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
+        (["DATASETS.TRAIN", "('tinny',)"], "tinny is not registered"),
+        (["SOLVER.IMS_PER_BATCH", "0"], "IMS_PER_BATCH"),
+        (["SOLVER.OPTIMIZER", "LION"], "ADAMW and SGD"),
+        (["SOLVER.CLIP_TOTAL_NORM", "-1"], "CLIP_TOTAL_NORM"),
+        (["SOLVER.EPOCHS", "3", "SOLVER.STEP_EPOCHS", "(2, 1)"], "EPOCHS"),
+        (["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "int8"], "PRECISION"),
+        (["DATALOADER.ASPECT_RATIO_GROUPING", "True"], "ASPECT_RATIO_GROUPING"),
+    ],
+)
+def test_refuses_bad_configurations(tmp_path, opts, message):
+    with pytest.raises(ConfigError, match=message):
+        TinyTrainer(tiny_cfg(tmp_path, *opts))
+
+
+def test_evaluation_needs_weights(tmp_path):
+    with pytest.raises(ConfigError, match=r"DATASETS\.TEST"):
+        TinyTrainer.evaluate(tiny_cfg(tmp_path))
+    with pytest.raises(ConfigError, match=r"MODEL\.WEIGHTS"):
+        TinyTrainer.evaluate(tiny_cfg(tmp_path, "DATASETS.TEST", "('tiny',)"))
