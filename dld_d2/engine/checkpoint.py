@@ -114,10 +114,12 @@ class SpotterCheckpointer(DetectionCheckpointer):
         write_whole(file, lambda stream: torch.save(data, stream))
 
     def _log_incompatible_keys(self, incompatible) -> None:
+        shapes = {key: (a, b) for key, a, b in incompatible.incorrect_shapes}
+        missing = [key for key in incompatible.missing_keys if key not in shapes]
         wrong = [
-            *(f"{key} is missing in the file" for key in incompatible.missing_keys),
+            *(f"{key} is {a} in the file, {b} in the model" for key, (a, b) in shapes.items()),
             *(f"{key} is not in the model" for key in incompatible.unexpected_keys),
-            *(f"{key} is {a} in the file, {b} here" for key, a, b in incompatible.incorrect_shapes),
+            *(f"{key} is not in the file" for key in missing),
         ]
         if self._exact and wrong:
             raise ValueError(

@@ -67,17 +67,16 @@ def clip_total_norm(optimizer: torch.optim.Optimizer, model: nn.Module, max_norm
 
     def clip(optimizer: torch.optim.Optimizer, args: tuple, kwargs: dict) -> None:
         params = [p for group in optimizer.param_groups for p in group["params"]]
-        norm = torch.nn.utils.clip_grad_norm_(params, max_norm).item()
-        if not norm < float("inf"):
+        try:
+            norm = torch.nn.utils.clip_grad_norm_(params, max_norm, error_if_nonfinite=True)
+        except RuntimeError:
             bad = [names[p] for p in params if not _finite(p.grad)]
             raise FloatingPointError(
-                f"the gradient of {len(bad)} parameters is infinite or NaN, among them "
-                f"{', '.join(bad[:3])}; no step is taken"
-                if bad
-                else f"the norm of the gradient is {norm}; no step is taken"
-            )
+                f"the gradient is infinite or NaN, in {len(bad)} parameters, among them "
+                f"{', '.join(bad[:3]) or 'none, but its norm'}; no step is taken"
+            ) from None
         if has_event_storage():
-            get_event_storage().put_scalar("grad_norm", norm)
+            get_event_storage().put_scalar("grad_norm", norm.item())
 
     optimizer.register_step_pre_hook(clip)
 
