@@ -62,7 +62,8 @@ $(STAMP):
 	@echo "2/4 torch and torchvision (about 5 GB on disk with CUDA; minutes, unless they are there)"
 	@$(PIP) "torch>=2.4" torchvision
 	@echo "3/4 dld_d2 and what it needs"
-	@$(PIP) --editable ".[test]"
+	@# setuptools warns of every editable installation as such
+	@PYTHONWARNINGS=ignore $(PIP) --editable ".[test]"
 	@echo "4/4 Detectron2"
 	@$(PY) tools/install_detectron2.py
 	@rm -f "$(VENV)"/.dld_d2-set-up-* && touch "$(STAMP)"
