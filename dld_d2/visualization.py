@@ -68,11 +68,13 @@ class LegendEntry:
     hatched: bool = False
 
 
-def draw_words(image: np.ndarray, words: Sequence[DrawnWord], *, enlarge: int = 1) -> np.ndarray:
+def draw_words(
+    image: np.ndarray, words: Sequence[DrawnWord], *, enlarge: float = 1.0
+) -> np.ndarray:
     """Draw outlines and labels of words on a copy of an image.
 
     A label goes above its word, or where it hides least: it keeps within the image and off other
-    labels as far as there is room.
+    labels as far as there is room. A line leads from a label that had to move away to its word.
 
     Args:
         image: (H, W, 3) uint8, BGR.
@@ -81,7 +83,7 @@ def draw_words(image: np.ndarray, words: Sequence[DrawnWord], *, enlarge: int = 
             small images. Polygons are given in pixels of the image as it comes in.
 
     Returns:
-        (H * enlarge, W * enlarge, 3) uint8, BGR.
+        (H, W, 3) uint8, BGR, with H and W multiplied by `enlarge` and rounded.
 
     Raises:
         ValueError: for an image of another shape or type, or an unknown colour.
@@ -89,7 +91,8 @@ def draw_words(image: np.ndarray, words: Sequence[DrawnWord], *, enlarge: int = 
     _check_image(image)
     canvas = np.ascontiguousarray(image).copy()
     if enlarge != 1:
-        canvas = cv2.resize(canvas, None, fx=enlarge, fy=enlarge, interpolation=cv2.INTER_CUBIC)
+        size = [round(side * enlarge) for side in (canvas.shape[1], canvas.shape[0])]
+        canvas = cv2.resize(canvas, size, interpolation=cv2.INTER_CUBIC)
     polygons = [np.asarray(w.polygon, dtype=np.float64).reshape(-1, 2) * enlarge for w in words]
     thickness = max(2, round(min(canvas.shape[:2]) / 400))
     for word, polygon in zip(words, polygons, strict=True):
@@ -241,6 +244,8 @@ def _draw_labels(
     )
     picture = Image.fromarray(canvas[:, :, ::-1])
     draw = ImageDraw.Draw(picture, "RGBA")
+    for index, place, size in zip(labelled, places, sizes, strict=True):
+        _draw_leader(draw, extents[index], place, place + size, _rgb(words[index].color))
     for index, (x, y), (width, height) in zip(labelled, places, sizes, strict=True):
         color = _rgb(words[index].color)
         # Luma of ITU-R BT.601 decides between black and white letters.
@@ -249,6 +254,20 @@ def _draw_labels(
         letters = (0, 0, 0) if dark else (255, 255, 255)
         draw.text((x + pad, y + pad), words[index].label, letters, font)
     return np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
+
+
+def _draw_leader(
+    draw: ImageDraw.ImageDraw,
+    extent: np.ndarray,
+    low: np.ndarray,
+    high: np.ndarray,
+    color: tuple[int, int, int],
+) -> None:
+    """Line from a label [low, high] to a word's box that it does not touch."""
+    on_label = np.clip((extent[:2] + extent[2:]) / 2, low, high)
+    on_word = np.clip(on_label, extent[:2], extent[2:])
+    if np.abs(on_label - on_word).max() > 2:
+        draw.line([*on_label, *on_word], fill=color, width=2)
 
 
 def _place_labels(extents: np.ndarray, sizes: np.ndarray, width: int, height: int) -> np.ndarray:

@@ -186,7 +186,7 @@ def test_demo_writes_results_and_pictures(run, tmp_path):
     assert word["detection_score"] == 0.75 and len(word["polygon"]) == 4
     assert two["words"] == []
     drawn = cv2.imread(str(tmp_path / "out" / one["picture"]))
-    assert drawn.shape == (800, 1200, 3)  # enlarged four times, for readable labels
+    assert drawn.shape == (1067, 1600, 3)  # enlarged, for readable labels
     assert (tmp_path / "out" / two["picture"]).exists()
 
 
@@ -200,7 +200,7 @@ def test_demo_names_what_it_cannot_read_and_goes_on(run, tmp_path):
     assert [image["file"] for image in whole["images"]] == [good]
     assert [entry["file"] for entry in whole["failed"]] == [str(bad), missing]
     assert "bad.jpg" in messages and "missing.jpg" in messages
-    assert "2 images could not be read" in messages
+    assert "2 could not be read" in messages
 
 
 def test_demo_patterns_repeats_and_equal_names(run, tmp_path):

@@ -101,6 +101,16 @@ def test_labels_stay_within_the_image_and_apart():
             assert apart[0] >= 50 or apart[1] >= 14
 
 
+def test_a_line_leads_from_a_far_label_to_its_word():
+    image = blank(300, 400)
+    word = np.array([[180.0, 140], [220, 140], [220, 160], [180, 160]])
+    near = draw_words(image, [DrawnWord(word, "text", color="blue")])
+    # The first labels take the places beside the word.
+    many = draw_words(image, [DrawnWord(word, "text", color="blue")] * 10)
+    line = np.array(PALETTE["blue"][::-1])
+    assert (many == line).all(axis=-1).sum() > (near == line).all(axis=-1).sum()
+
+
 def test_letters_contrast_with_every_colour():
     for name, rgb in PALETTE.items():
         drawn = draw_words(blank(value=128), [DrawnWord(SQUARE, "MMM", color=name)])

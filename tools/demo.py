@@ -144,7 +144,7 @@ def describe(word: Word) -> dict:
 
 def save_picture(path: Path, image: np.ndarray, words: Sequence[Word]) -> None:
     # Labels have a least size in pixels, which on small images would hide the words.
-    enlarge = max(1, 1280 // max(image.shape[:2]))
+    enlarge = max(1.0, 1600 / max(image.shape[:2]))
     drawn = [DrawnWord(word.polygon, word.text, word.score) for word in words]
     picture = draw_words(image, drawn, enlarge=enlarge)
     # OpenCV's own writing fails without a reason, and on some file names.
@@ -200,7 +200,7 @@ def run(arguments: argparse.Namespace) -> int:
     number = sum(len(result["words"]) for result in results)
     console.print(
         f"{number} words in {len(results)} images: {arguments.output / 'results.json'}"
-        + (f"; {len(failed)} images could not be read" if failed else ""),
+        + (f"; {len(failed)} could not be read" if failed else ""),
         markup=False,
     )
     return 1 if failed else 0

@@ -98,7 +98,7 @@ def draw_sample(sample: dict[str, Any], mapper: TextDatasetMapper) -> np.ndarray
         for kind in (READABLE, DETECTED, IGNORED)
     ]
     height, width = image.shape[:2]
-    drawn = draw_words(image, words, enlarge=max(1, 1000 // max(width, height)))
+    drawn = draw_words(image, words, enlarge=max(1.0, 1600 / max(width, height)))
     title = f"{sample['image_id']}: {width} x {height} pixels"
     return side_by_side([add_legend(drawn, entries)], [title])
 

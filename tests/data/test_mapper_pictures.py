@@ -82,8 +82,8 @@ def test_training_and_test_pictures(run, dataset, tmp_path):
     files = sorted(path.name for path in (tmp_path / "test").iterdir())
     assert files == ["img_1.jpg", "img_2.jpg", "img_3.jpg"]
     picture = cv2.imread(str(tmp_path / "test" / "img_1.jpg"))
-    # 225 x 150 pixels, enlarged four times, with title and legend.
-    assert picture.shape[1] == 900 and picture.shape[0] > 600
+    # 225 x 150 pixels, enlarged, with title and legend.
+    assert picture.shape[1] == 1600 and picture.shape[0] > 1067
     assert all(has_color(picture, name) for name in ("sky", "orange", "grey"))
 
 
