@@ -1,0 +1,7 @@
+"""`python -m dld_d2.evaluation`: the command of `tools/evaluate.py`."""
+
+import sys
+
+from dld_d2.evaluation.cli import main
+
+sys.exit(main())

@@ -1,0 +1,102 @@
+"""The one record that everything here passes around: a word in an image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+DONT_CARE = "###"
+"""Transcription of a ground-truth region that is neither rewarded nor punished (ICDAR RRC)."""
+
+MAX_COORDINATE = 1_000_000
+"""Largest absolute coordinate accepted, in pixels: beyond it a file is corrupt, not large."""
+
+
+class EvaluationInputError(ValueError):
+    """Bad input. The message names the file and line (or image and word) and says what to do."""
+
+
+class EvaluationWarning(UserWarning):
+    """Something in the input that changes no rule but that its author should know."""
+
+
+@dataclass(slots=True, eq=False)
+class Word:
+    """One word: where it is, what it says and how sure its finder was.
+
+    Attributes:
+        polygon: (K, 2) float64, pixels, columns x and y, K >= 3, in either direction, not closed.
+        text: the transcription; `"###"` marks a don't-care region of a ground truth.
+        score: confidence, higher is surer; None where there is none.
+    """
+
+    polygon: np.ndarray
+    text: str
+    score: float | None = None
+
+
+Images = Mapping[object, Sequence[Word | tuple]]
+"""Image id -> its words, each a `Word`, `(polygon, text)` or `(polygon, text, score)`."""
+
+
+def as_words(images: Images, source: str) -> dict[str, list[Word]]:
+    """Check words made in memory and bring them into one form.
+
+    Args:
+        images: see `Images`; polygons are anything NumPy turns into a (K, 2) array.
+        source: what to call them in messages, for example "submission".
+
+    Returns:
+        str(image id) -> words, polygons as float64.
+
+    Raises:
+        EvaluationInputError: two ids equal as strings, a polygon that is not (K, 2) with K >= 3 or
+            holds NaN, infinity or a coordinate beyond `MAX_COORDINATE`, a text that is no string,
+            or a score that is no finite number.
+    """
+    checked: dict[str, list[Word]] = {}
+    for image_id, words in images.items():
+        key = str(image_id)
+        if key in checked:
+            raise EvaluationInputError(f"{source}: two image ids both read {key!r} as text")
+        checked[key] = [
+            _as_word(word, f"{source}, image {key}, word {number}")
+            for number, word in enumerate(words, 1)
+        ]
+    return checked
+
+
+def _as_word(word: Word | tuple, where: str) -> Word:
+    if isinstance(word, Word):
+        polygon, text, score = word.polygon, word.text, word.score
+    else:
+        try:
+            polygon, text, score = word if len(word) == 3 else (*word, None)
+        except (TypeError, ValueError):
+            raise EvaluationInputError(
+                f"{where}: expected a Word, (polygon, text) or (polygon, text, score)"
+            ) from None
+    try:
+        points = np.asarray(polygon, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise EvaluationInputError(f"{where}: the polygon is no array of numbers") from error
+    if points.ndim != 2 or points.shape[1] != 2 or len(points) < 3:
+        raise EvaluationInputError(
+            f"{where}: a polygon is a (K, 2) array with K >= 3, got shape {points.shape}"
+        )
+    if not (np.abs(points) <= MAX_COORDINATE).all():  # NaN fails the comparison as well
+        raise EvaluationInputError(
+            f"{where}: a coordinate is NaN, infinite or beyond {MAX_COORDINATE} pixels"
+        )
+    if not isinstance(text, str):
+        raise EvaluationInputError(f"{where}: the text is a {type(text).__name__}, not a str")
+    if score is not None:
+        try:
+            score = float(score)
+        except (TypeError, ValueError):
+            raise EvaluationInputError(f"{where}: the score {score!r} is no number") from None
+        if not np.isfinite(score):
+            raise EvaluationInputError(f"{where}: the score is {score}")
+    return Word(points, text, score)
