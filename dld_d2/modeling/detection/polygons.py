@@ -64,6 +64,8 @@ def polygons_from_masks(
     largest[owner_of_ring[order]] = order
     found = largest[largest >= 0]
     found = found[area[found] > 0]
+    if len(found) == 0:
+        return polygons
     simple = shapely.simplify(outlines[found], tolerance * shapely.length(outlines[found]))
     coordinates, index = shapely.get_coordinates(simple, return_index=True)
     ends = np.flatnonzero(np.diff(index)) + 1

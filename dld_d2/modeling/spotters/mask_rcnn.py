@@ -68,6 +68,9 @@ class MaskRCNNSpotter(nn.Module):
         self.polygon_tolerance = polygon_tolerance
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
         self.register_buffer("pixel_std", torch.tensor(pixel_std).view(-1, 1, 1), False)
+        # Convolutions are faster with channels last, on CPUs by a third and more, on GPUs in mixed
+        # precision; RoI masking reads rows of channels anyway.
+        self.to(memory_format=torch.channels_last)
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -121,6 +124,7 @@ class MaskRCNNSpotter(nn.Module):
             self.backbone.size_divisibility,
             padding_constraints=self.backbone.padding_constraints,
         )
+        images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
         if "instances" not in batched_inputs[0]:
             return images, None
         return images, [x["instances"].to(self.device) for x in batched_inputs]

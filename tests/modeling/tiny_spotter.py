@@ -1,0 +1,65 @@
+"""A spotter of a few thousand parameters and targets for it, for tests."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import build_model
+from detectron2.structures import Instances
+
+import dld_d2.modeling  # noqa: F401  (registers the spotter)
+from dld_d2.engine.setup import setup_cfg
+from dld_d2.modeling.recognition import Vocabulary
+from dld_d2.structures import Polygons
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs"
+SMALL = {
+    "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": 8,
+    "MODEL.FPN.OUT_CHANNELS": 16,
+    "MODEL.RPN.CONV_DIMS": [16],
+    "MODEL.ROI_BOX_HEAD.FC_DIM": 32,
+    "MODEL.ROI_MASK_HEAD.CONV_DIM": 16,
+    "MODEL.RECOGNITION.ROI.CONV_DIM": 16,
+    "MODEL.RECOGNITION.ENCODER.CONV_DIM": 16,
+    "MODEL.RECOGNITION.CONTEXT.HIDDEN_DIM": 16,
+    "MODEL.RECOGNITION.DECODER.HIDDEN_DIM": 16,
+}
+
+
+def tiny_cfg(**changes) -> CfgNode:
+    """The small configuration made smaller still; keys with "__" for dots."""
+    settings = {**SMALL, **{key.replace("__", "."): value for key, value in changes.items()}}
+    options = [str(part) for item in settings.items() for part in item]
+    return setup_cfg(str(CONFIGS / "tiny" / "Base-tiny.yaml"), options)
+
+
+def tiny_spotter(**changes) -> torch.nn.Module:
+    torch.manual_seed(0)
+    return build_model(tiny_cfg(**changes))
+
+
+def make_input(words: list[tuple[str, tuple[float, ...]]], size=(96, 160), seed=0) -> dict:
+    """An image of noise with words in boxes (x0, y0, x1, y1); "###" is a don't-care region."""
+    vocabulary = Vocabulary()
+    boxes = np.array([box for _, box in words], dtype=np.float32).reshape(-1, 4)
+    instances = Instances(size)
+    instances.gt_masks = Polygons.from_arrays(
+        [np.array([[x0, y0], [x1, y0], [x1, y1], [x0, y1]]) for x0, y0, x1, y1 in boxes]
+    )
+    instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
+    instances.gt_classes = torch.zeros(len(words), dtype=torch.int64)
+    ignore = [text == "###" for text, _ in words]
+    readable = [text != "###" and vocabulary.can_encode(text, 32) for text, _ in words]
+    instances.gt_ignore = torch.tensor(ignore, dtype=torch.bool)
+    instances.gt_readable = torch.tensor(readable, dtype=torch.bool)
+    instances.gt_texts = torch.tensor(
+        [
+            vocabulary.encode(text, 32) if ok else [Vocabulary.PADDING] * 33
+            for (text, _), ok in zip(words, readable, strict=True)
+        ],
+        dtype=torch.int64,
+    ).view(-1, 33)
+    image = torch.randint(0, 256, (3, *size), generator=torch.manual_seed(seed)).to(torch.uint8)
+    return {"image": image, "instances": instances, "height": size[0], "width": size[1]}
