@@ -2,9 +2,9 @@
 """Measure what an index of SynthText's size costs: seconds to load, memory with loader workers.
 
 Generates an index with 858,750 images and 7.3 million words (or as many as told) in a temporary
-folder, reads random images through Detectron2's own training loader with several workers, and
-compares the memory of all processes together (proportional set size, Linux) with that of the same
-loader over an index of ten images.
+folder, reads random images through the loader that training uses (or Detectron2's own) with
+several workers, and compares the memory of all processes together (proportional set size, Linux)
+with that of the same loader over an index of ten images.
 
     python tools/benchmark_index.py --workers 4
 """
@@ -23,10 +23,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from detectron2.data import build_detection_train_loader
-from detectron2.data.samplers import TrainingSampler
+from torch.utils.data import DataLoader
 
 from dld_d2.data import ImageRecord, TextDataset, TextIndex, write_index
+from dld_d2.engine.stream import TrainingStream, build_stream_loader
 
 MEGABYTE = 2**20
 
@@ -64,41 +66,45 @@ def proportional_memory(pid: int) -> int:
     raise RuntimeError(f"no Pss of process {pid}")
 
 
-def measure(folder: Path, workers: int, samples: int, start_method: str) -> dict[str, Any]:
-    """Load an index and read it through a training loader.
+def build_loader(dataset: TextDataset, kind: str, batch_size: int, workers: int) -> DataLoader:
+    """A loader of lists of `touch`ed images without end."""
+    if kind == "training":
+        return build_stream_loader(TrainingStream(dataset, touch, seed=1), batch_size, workers)
+    return build_detection_train_loader(
+        dataset,
+        mapper=touch,
+        sampler=None,
+        total_batch_size=batch_size,
+        aspect_ratio_grouping=False,
+        num_workers=workers,
+    )
+
+
+def measure(folder: Path, kind: str, batch_size: int, workers: int, batches: int) -> dict[str, Any]:
+    """Load an index and read it through a loader.
 
     Returns:
-        Seconds to load, seconds to the first sample and for all of them, and the memory of this
-        process with its workers at the end, in bytes.
+        Seconds to load the index, until the first batch, and for all batches, and the memory of
+        this process and its workers in the end, in bytes.
     """
     start = time.perf_counter()
     dataset = TextDataset(TextIndex.load(folder), "images")
     load_seconds = time.perf_counter() - start
     start = time.perf_counter()
-    loader = build_detection_train_loader(
-        dataset,
-        mapper=touch,
-        sampler=TrainingSampler(len(dataset), seed=1),
-        total_batch_size=8,
-        aspect_ratio_grouping=False,
-        num_workers=workers,
-        multiprocessing_context=start_method if workers else None,
-    )
-    processes = {os.getpid()}
-    batches = iter(loader)
-    next(batches)
+    loader = iter(build_loader(dataset, kind, batch_size, workers))
+    next(loader)
     first_seconds = time.perf_counter() - start
     start = time.perf_counter()
-    for _ in range(samples // 8):
-        processes.update(pid for pid, _ in next(batches))
+    loading = {pid for _ in range(batches) for pid, _ in next(loader)} - {os.getpid()}
     return {
         "images": len(dataset),
         "words": dataset.index.num_words,
         "load_s": round(load_seconds, 3),
         "first_batch_s": round(first_seconds, 3),
-        "read_s": round(time.perf_counter() - start, 3),
-        "processes": len(processes),
-        "memory": sum(proportional_memory(pid) for pid in processes),
+        "all_batches_s": round(time.perf_counter() - start, 3),
+        "workers": len(loading),
+        "worker_memory": sum(proportional_memory(pid) for pid in loading),
+        "main_memory": proportional_memory(os.getpid()),
     }
 
 
@@ -109,7 +115,9 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--images", type=int, default=858_750)
     parser.add_argument("--words", type=int, default=7_266_866)
     parser.add_argument("--workers", type=int, default=4)
-    parser.add_argument("--samples", type=int, default=400_000, help="images read per measurement")
+    parser.add_argument("--batch-size", type=int, default=8)
+    parser.add_argument("--batches", type=int, default=50_000, help="batches to read")
+    parser.add_argument("--loader", choices=("training", "detectron2"), default="training")
     parser.add_argument("--start-method", choices=("fork", "spawn"), default="fork")
     parser.add_argument("--index", type=Path, help="use this index instead of generating one")
     args = parser.parse_args(argv)
@@ -117,6 +125,7 @@ def main(argv: list[str] | None = None) -> int:
         print("error: memory is measured through Linux' /proc/PID/smaps_rollup", file=sys.stderr)
         return 1
     logging.basicConfig(level=logging.WARNING)
+    torch.multiprocessing.set_start_method(args.start_method)
     with tempfile.TemporaryDirectory() as temporary:
         index = args.index or Path(temporary, "large.index")
         if not args.index:
@@ -126,11 +135,12 @@ def main(argv: list[str] | None = None) -> int:
         small = Path(temporary, "small.index")
         write_index(small, synthetic_records(10, 80))
         size = sum(path.stat().st_size for path in index.iterdir())
-        base = measure(small, args.workers, 8 * args.workers * 4, args.start_method)
-        result = measure(index, args.workers, args.samples, args.start_method)
-    result["added_mb"] = round((result["memory"] - base["memory"]) / MEGABYTE)
-    result["memory_mb"] = round(result.pop("memory") / MEGABYTE)
-    result["base_mb"] = round(base["memory"] / MEGABYTE)
+        base = measure(small, args.loader, args.batch_size, args.workers, 8 * args.workers)
+        result = measure(index, args.loader, args.batch_size, args.workers, args.batches)
+    for part in ("worker", "main"):
+        key = f"{part}_memory"
+        result[f"{part}_mb_added"] = round((result.pop(key) - base[key]) / MEGABYTE)
+        result[f"{part}_mb_before"] = round(base[key] / MEGABYTE)
     result["index_mb"] = round(size / MEGABYTE)
     print(json.dumps(result, indent=2))
     return 0

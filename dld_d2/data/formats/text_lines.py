@@ -74,7 +74,11 @@ def numbers(fields: Sequence[str]) -> list[float]:
     values = []
     for field in fields:
         try:
-            values.append(float(field))
+            value = float(field)
         except ValueError:
-            raise ValueError(f"{field.strip()!r} is not a number") from None
+            value = None
+        # Python's own notation of long numbers, 4_000, is no annotation's.
+        if value is None or "_" in field:
+            raise ValueError(f"{field.strip()!r} is not a number")
+        values.append(value)
     return values
