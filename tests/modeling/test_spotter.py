@@ -11,7 +11,7 @@ from tiny_spotter import CONFIGS, make_input, tiny_cfg, tiny_spotter
 
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling import Spotter
-from dld_d2.modeling.detection import build_narrow_resnet_fpn_backbone
+from dld_d2.modeling.detection import build_narrow_resnet_fpn_backbone, single_level_features
 from dld_d2.modeling.recognition import Vocabulary, recognition_loss
 
 FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("naïve", (10, 40, 60, 52))]
@@ -181,3 +181,18 @@ def test_cost_of_the_published_architecture(stride_in_1x1, expected):
     flops.unsupported_ops_warnings(False).uncalled_modules_warnings(False)
     cost = flops.total() * (1280 * 2304) / (128 * 128)
     assert cost == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("level", ["p2", "p3", "p5"])
+@pytest.mark.parametrize("fuse_type", ["sum", "avg"])
+def test_one_level_alone_equals_that_of_the_whole_pyramid(level, fuse_type):
+    spotter = tiny_spotter(MODEL__FPN__FUSE_TYPE=fuse_type).eval()
+    image = torch.randn(2, 3, 64, 96, generator=torch.manual_seed(0))
+    alone = single_level_features(spotter.backbone, image, level)
+    assert list(alone) == [level]
+    torch.testing.assert_close(alone[level], spotter.backbone(image)[level])
+
+
+def test_a_level_without_lateral_convolution_is_refused(spotter):
+    with pytest.raises(ValueError, match=r"'p6'.*p5"):
+        single_level_features(spotter.backbone, torch.zeros(1, 3, 64, 64), "p6")

@@ -27,11 +27,13 @@ class RecognitionOutput:
         logits: (N, T, V) characters, decoded along the ground-truth texts.
         roi_features: (N, C, H, W) pooled features, or None for a spotter that pools none.
         context: (N, L, C) contextual features.
+        decoder: what made the logits out of the contextual features.
     """
 
     logits: Tensor
     roi_features: Tensor | None
     context: Tensor
+    decoder: AttentionDecoder
 
 
 @dataclass(frozen=True)
@@ -147,7 +149,7 @@ class RecognitionBranch(nn.Module):
             texts: (N, T) int64 as `Vocabulary.encode` gives them.
         """
         crops, context = self.encode(features, regions)
-        return RecognitionOutput(self.decoder(context, texts), crops, context)
+        return RecognitionOutput(self.decoder(context, texts), crops, context, self.decoder)
 
     @torch.no_grad()
     def read(self, features: dict[str, Tensor], regions: Regions) -> Reading:

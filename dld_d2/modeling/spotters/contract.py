@@ -26,7 +26,12 @@ class Spotter(Protocol):
     and `gt_readable` (N,) bool. The rows of a `RecognitionOutput` are the readable instances of
     the batch in target order; a batch without any has one row that stands for nothing, so that
     every parameter still takes part in the loss.
+
+    Attributes:
+        size_divisibility: of the sides of padded images.
     """
+
+    size_divisibility: int
 
     def preprocess(self, batched_inputs: list[dict]) -> tuple[ImageList, list[Instances] | None]:
         """Images and targets, on the model's device, of what the mapper gives."""

@@ -15,7 +15,7 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
-from dld_d2.modeling.detection import polygons_from_masks
+from dld_d2.modeling.detection import polygons_from_masks, single_level_features
 from dld_d2.modeling.recognition import (
     Reading,
     RecognitionBranch,
@@ -23,6 +23,8 @@ from dld_d2.modeling.recognition import (
     Regions,
     recognition_loss,
 )
+
+from .postprocess import rescale_instances
 
 __all__ = ["MaskRCNNSpotter"]
 
@@ -89,6 +91,10 @@ class MaskRCNNSpotter(nn.Module):
         }
 
     @property
+    def size_divisibility(self) -> int:
+        return self.backbone.size_divisibility
+
+    @property
     def device(self) -> torch.device:
         return self.pixel_mean.device
 
@@ -109,7 +115,7 @@ class MaskRCNNSpotter(nn.Module):
             return self.losses(images, targets)[0]
         instances = self.inference(images)
         return [
-            {"instances": _rescale(i, (x["height"], x["width"]))}
+            {"instances": rescale_instances(i, (x["height"], x["width"]))}
             for i, x in zip(instances, batched_inputs, strict=True)
         ]
 
@@ -121,7 +127,7 @@ class MaskRCNNSpotter(nn.Module):
         ]
         images = ImageList.from_tensors(
             images,
-            self.backbone.size_divisibility,
+            self.size_divisibility,
             padding_constraints=self.backbone.padding_constraints,
         )
         images.tensor = images.tensor.contiguous(memory_format=torch.channels_last)
@@ -131,7 +137,8 @@ class MaskRCNNSpotter(nn.Module):
 
     def recognize(self, images: ImageList, targets: list[Instances]) -> RecognitionOutput:
         """See `Spotter.recognize`."""
-        return self._recognize(self.backbone(images.tensor), images, targets)[0]
+        features = self._reading_features(images)
+        return self._recognize(features, images, targets)[0]
 
     def losses(
         self, images: ImageList, targets: list[Instances]
@@ -159,9 +166,12 @@ class MaskRCNNSpotter(nn.Module):
         """Texts of all ground-truth regions that are not don't-care, per input in target order."""
         images, targets = self.preprocess(batched_inputs)
         keep = [~t.gt_ignore for t in targets]
-        features = self.backbone(images.tensor)
+        features = self._reading_features(images)
         reading = self.recognition.read(features, Regions.from_targets(targets, keep))
         return _split(reading.texts, [int(k.sum()) for k in keep])
+
+    def _reading_features(self, images: ImageList) -> dict[str, Tensor]:
+        return single_level_features(self.backbone, images.tensor, self.recognition.in_feature)
 
     def _recognize(
         self, features: dict[str, Tensor], images: ImageList, targets: list[Instances]
@@ -216,16 +226,3 @@ def _log_words(targets: list[Instances]) -> None:
 def _split(items: list, counts: list[int]) -> list[list]:
     iterator = iter(items)
     return [[next(iterator) for _ in range(count)] for count in counts]
-
-
-def _rescale(instances: Instances, size: tuple[int, int]) -> Instances:
-    """Instances in pixels of an image of another size (height, width)."""
-    scale_y, scale_x = size[0] / instances.image_size[0], size[1] / instances.image_size[1]
-    result = Instances(size, **instances.get_fields())
-    result.pred_boxes = instances.pred_boxes.clone()
-    result.pred_boxes.scale(scale_x, scale_y)
-    result.pred_boxes.clip(size)
-    result.pred_polygons = [
-        (p * (scale_x, scale_y)).astype(p.dtype) for p in instances.pred_polygons
-    ]
-    return result
