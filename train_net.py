@@ -17,6 +17,7 @@ from detectron2.config import CfgNode
 import dld_d2.data.builtin
 import dld_d2.modeling  # noqa: F401
 from dld_d2.data.registration_file import register_configured_datasets
+from dld_d2.data.report import AnnotationError
 from dld_d2.engine.launch import check_gpus, launch
 from dld_d2.engine.setup import ConfigError, prepare_run, setup_cfg
 from dld_d2.engine.trainer import SpotterTrainer
@@ -78,5 +79,5 @@ if __name__ == "__main__":
             machine_rank=arguments.machine_rank,
             dist_url=arguments.dist_url,
         )
-    except ConfigError as error:
+    except (ConfigError, AnnotationError, FileNotFoundError) as error:
         sys.exit(f"train_net.py: {error}")

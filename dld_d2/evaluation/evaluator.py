@@ -48,8 +48,8 @@ class TextSpottingEvaluator(DatasetEvaluator):
     * `det_recall`, `det_precision`, `det_hmean`: finding words, whatever they say;
     * `e2e_<lexicon>_recall`, `..._precision`, `..._hmean`, and `ws_...`: end-to-end and word
       spotting, for each lexicon of the data set and for "none";
-    * `rec_accuracy`, `rec_accuracy_ci`: ground-truth regions (don't-care ones left out) that the
-      model reads as they are, with case and without;
+    * `rec_accuracy`, `rec_accuracy_ci`: ground-truth regions (don't-care ones and those without
+      transcription left out) that the model reads as they are, with case and without;
     * `fps`, `seconds_per_image`: of the model's forward pass on one device, without loading and
       evaluation.
     """
@@ -174,7 +174,8 @@ class TextSpottingEvaluator(DatasetEvaluator):
             ignored = item["instances"].gt_ignore.tolist()
             wanted = [t for t, ignore in zip(item["texts"], ignored, strict=True) if not ignore]
             for want, text in zip(wanted, texts, strict=True):
-                self._regions += (1, text == want, text.lower() == want.lower())
+                if want:  # some data sets have legible words that nobody transcribed
+                    self._regions += (1, text == want, text.lower() == want.lower())
 
     def _write(
         self, report: Report, metrics: dict[str, float], words: dict[str, list[Word]]

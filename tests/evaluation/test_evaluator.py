@@ -201,6 +201,15 @@ def test_without_a_model_speed_and_reading_are_left_out(dataset, tmp_path):
     assert "e2e_none_hmean" in metrics
 
 
+def test_regions_without_transcription_are_not_read(dataset, tmp_path):
+    DatasetCatalog.get(dataset)[2]["annotations"] = [annotation(0, 0, "")]
+    model = Reader(FOUND)
+    evaluator = TextSpottingEvaluator(dataset, output_dir=tmp_path, model=model)
+    metrics = run(evaluator, model, inputs_of(dataset))["text_spotting"]
+    assert metrics["rec_accuracy_ci"] == 1 / 3
+    assert metrics["det_recall"] == 3 / 4
+
+
 def test_lexicons_can_be_chosen(dataset, tmp_path, caplog):
     def names(*lexicons):
         evaluator = TextSpottingEvaluator(dataset, output_dir=tmp_path, lexicons=lexicons)
