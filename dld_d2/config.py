@@ -15,6 +15,7 @@ def add_dld_config(cfg: CfgNode) -> None:
     """
     _add_data_config(cfg)
     _add_spotter_config(cfg)
+    _add_distillation_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)
 
@@ -92,6 +93,60 @@ def _add_spotter_config(cfg: CfgNode) -> None:
     rec.DECODER = CfgNode()
     # Units of the attention and of the decoder's LSTM cell.
     rec.DECODER.HIDDEN_DIM = 256
+
+
+def _add_distillation_config(cfg: CfgNode) -> None:
+    distill = cfg.MODEL.DISTILL = CfgNode()
+    # What is distilled: the student is built by this meta-architecture from this configuration.
+    distill.SPOTTER = "MaskRCNNSpotter"
+    # The frozen teacher's weights; training needs them. The student starts from them unless
+    # MODEL.WEIGHTS says otherwise.
+    distill.TEACHER_WEIGHTS = ""
+    # Keys in which the teacher differs from the student, as KEY, VALUE, KEY, VALUE, ...
+    distill.TEACHER_OPTS = ()
+    # Candidate scales of the sides of the full-resolution image.
+    distill.SCALES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+    # How an image's scale is chosen: "dynamic" by the selector, "fixed" at FIXED_SCALE, or
+    # "random" among SCALES in training and FIXED_SCALE at inference.
+    distill.SELECTION = "dynamic"
+    distill.FIXED_SCALE = 0.5
+
+    selector = distill.SELECTOR = CfgNode()
+    # The selector looks at the full-resolution image, shrunk by this factor.
+    selector.INPUT_SCALE = 1.0
+    selector.CHANNELS = (32, 64, 128, 256)
+    selector.NORM = "BN"
+    # Temperature of the Gumbel-softmax: TAU_INIT * TAU_DECAY ** epoch. Without SOLVER.EPOCHS an
+    # epoch is a pass over DATASETS.TRAIN all the same.
+    selector.TAU_INIT = 5.0
+    selector.TAU_DECAY = 0.965
+    # Weight of the cost in the selector's loss: L_acc + GAMMA * L_flops. 0.1 favours accuracy,
+    # 0.3 cost.
+    selector.GAMMA = 0.1
+    # What L_acc compares the student's reading with: "teacher" (KL divergence, the paper) or
+    # "ground_truth" (cross-entropy, the released code).
+    selector.ACCURACY_TARGET = "teacher"
+    # Relative cost of a scale: "measured" on this configuration, "power" for
+    # scale ** COST_EXPONENT (the released code), or a file that tools/flops.py wrote.
+    selector.COST = "measured"
+    selector.COST_EXPONENT = 1.5
+    # At inference this times the relative cost is subtracted from the selector's logits: above 0
+    # cheaper, below 0 more accurate than trained.
+    selector.COST_BIAS = 0.0
+
+    # Weights of L_DRS (lambda 2) and L_SKD (lambda 3). 0 leaves the part out.
+    distill.DRS_WEIGHT = 1.0
+    distill.SKD_WEIGHT = 1.0
+    # Weights of L_roi, L_con (eta 1) and L_seq (eta 2) within L_SKD. 0 leaves the part out.
+    distill.ROI_WEIGHT = 1.0
+    distill.CONTEXT_WEIGHT = 1.0
+    distill.SEQUENCE_WEIGHT = 1.0
+    # Sequences K of the teacher's beam search that L_seq teaches, and the width of the search.
+    distill.NUM_SEQUENCES = 1
+    distill.BEAM_WIDTH = 5
+    # Type of the passes without gradient (teacher, candidates): "float32", "bfloat16" or
+    # "float16". Half the width doubles their speed where the hardware has it.
+    distill.NO_GRAD_PRECISION = "float32"
 
 
 def _add_solver_config(cfg: CfgNode) -> None:
