@@ -8,6 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .initialization import initialize_lstm
 from .vocabulary import Vocabulary
 
 __all__ = ["AttentionDecoder", "DecoderState", "Memory"]
@@ -48,6 +49,7 @@ class AttentionDecoder(nn.Module):
         self.energy = nn.Linear(hidden_dim, 1, bias=False)
         self.cell = nn.LSTMCell(channels + self.num_classes, hidden_dim)
         self.classifier = nn.Linear(hidden_dim, self.num_classes)
+        initialize_lstm(self.cell)
 
     def memory(self, context: Tensor) -> Memory:
         """Prepare (N, L, C) contextual features for `step`."""

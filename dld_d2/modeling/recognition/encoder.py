@@ -6,6 +6,8 @@ import torch.nn.functional as F
 from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 
+from .initialization import initialize_lstm
+
 __all__ = ["ContextEncoder", "SequenceEncoder"]
 
 
@@ -68,6 +70,11 @@ class ContextEncoder(nn.Module):
             for _ in range(num_layers)
         )
         self.linears = nn.ModuleList(nn.Linear(2 * hidden_dim, channels) for _ in range(num_layers))
+        for lstm, linear in zip(self.lstms, self.linears, strict=True):
+            initialize_lstm(lstm)
+            # The LSTM's outputs are gated: on average half of a tanh of less than 1.
+            nn.init.xavier_uniform_(linear.weight, gain=2)
+            nn.init.zeros_(linear.bias)
 
     def forward(self, sequence: Tensor) -> Tensor:
         """(N, L, channels) -> (N, L, channels)."""
