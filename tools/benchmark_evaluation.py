@@ -93,7 +93,7 @@ class Stopwatch:
     """Wall and CPU seconds since it was made; a busy machine stretches only the former."""
 
     def __init__(self):
-        self._watch = Stopwatch(), time.process_time()
+        self._started = time.perf_counter(), time.process_time()
 
     def read(self) -> tuple[float, float]:
         """(wall, CPU) seconds."""
@@ -175,7 +175,7 @@ def run_scale(args, lexicon_paths) -> None:
             command = [sys.executable, __file__, "--worker", "--gt", gt, "--submission", submission]
             command += ["--iou", str(args.iou), "--lexicon-json"]
             command += [json.dumps({kind: path and str(path) for kind, path in paths.items()})]
-            result = subprocess.run(command, check=True, capture_output=True, text=True)
+            result = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
             (wall, cpu), words, peak = json.loads(result.stdout)
             print(
                 f"{images:>8}{words:>9}{wall:>9.2f}{cpu:>8.2f}{1000 * cpu / images:>14.3f}"

@@ -84,17 +84,15 @@ def main(argv: Sequence[str] | None = None) -> int:
                     f"{args.images} and no picture",
                     style="yellow",
                 )
-    except (EvaluationInputError, OSError, ValueError) as error:
+        output = json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"
+        if args.json == "-":
+            sys.stdout.write(output)
+        elif args.json:
+            Path(args.json).write_text(output, encoding="utf-8")
+    except (EvaluationInputError, OSError) as error:
         errors.print(f"error: {error}", style="red")
         return 2
-    output = json.dumps(report.to_dict(), indent=1, allow_nan=False) + "\n"
-    if args.json == "-":
-        sys.stdout.write(output)
-        print_report(report, Console(stderr=True))
-        return 0
-    print_report(report, Console())
-    if args.json:
-        Path(args.json).write_text(output, encoding="utf-8")
+    print_report(report, Console(stderr=args.json == "-"))
     return 0
 
 

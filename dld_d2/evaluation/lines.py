@@ -9,7 +9,7 @@ import numpy as np
 from dld_d2.evaluation.words import MAX_COORDINATE, EvaluationInputError, Word
 
 _NUMBER = re.compile(
-    r"\s*[+-]?(?:[0-9]+\.?[0-9]*(?:e[+-]?[0-9]+)?|\.[0-9]+(?:e[+-]?[0-9]+)?|nan|inf|infinity)\s*",
+    r"\s*[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf|infinity)\s*",
     re.IGNORECASE,
 )
 _PLAIN_INTEGERS = re.compile(r"-?[0-9]{1,6}(?:,-?[0-9]{1,6}){5,}")
@@ -61,8 +61,8 @@ def parse_line(line: str, points: int | None = None, scores: bool = False) -> tu
     for number, value in enumerate(numbers, 1):
         if abs(value) > MAX_COORDINATE:
             raise EvaluationInputError(
-                f"coordinate {number} is {fields[number - 1].strip()}, beyond {MAX_COORDINATE} "
-                "pixels"
+                f"coordinate {number} is {_short(fields[number - 1].strip())}, beyond "
+                f"{MAX_COORDINATE} pixels"
             )
     polygon = np.array(numbers, dtype=np.float64).reshape(-1, 2)
     return Word(polygon, ",".join(fields[count:]), score), guessed
@@ -80,8 +80,8 @@ def _check_count(fields: list[str], count: int, scores: bool, guessed: bool) -> 
     coordinates = count - scores
     if guessed and (coordinates % 2 or coordinates < _MIN_COORDINATES_BEFORE_COMMAS):
         raise EvaluationInputError(
-            f"field {count + 1} ({fields[count]!r}) is not a number; where it belongs to the "
-            "transcription, remove the commas of the transcription or fix the number of points "
+            f"field {count + 1} ({_short(fields[count])!r}) is not a number; where it belongs to "
+            "the transcription, remove the commas of the transcription or fix the number of points "
             "(--points 4 for quadrilaterals)"
         )
     if coordinates % 2:
@@ -107,11 +107,18 @@ def _check_count(fields: list[str], count: int, scores: bool, guessed: bool) -> 
 
 def _to_number(number: int, field: str) -> float:
     if not _NUMBER.fullmatch(field):
-        raise EvaluationInputError(f"field {number} ({field!r}) is not a number")
+        raise EvaluationInputError(f"field {number} ({_short(field)!r}) is not a number")
     value = float(field)
     if not np.isfinite(value):
-        raise EvaluationInputError(f"field {number} is {field.strip()}; only finite numbers")
+        raise EvaluationInputError(
+            f"field {number} is {_short(field.strip())}; only finite numbers"
+        )
     return value
+
+
+def _short(field: str) -> str:
+    """A field as a message can show it."""
+    return field if len(field) <= 40 else field[:37] + "..."
 
 
 def format_line(word: Word, scores: bool = False) -> str:

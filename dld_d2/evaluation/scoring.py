@@ -64,13 +64,18 @@ def evaluate(
         seed: of the bootstrap.
 
     Raises:
-        EvaluationInputError: anything wrong with the input, with file and line.
-        ValueError: an unknown task, or a threshold or number out of range.
+        EvaluationInputError: anything wrong with the input, with file and line; an unknown task;
+            a threshold or number out of range.
     """
     tasks = _check_tasks(tasks)
     ious = _check_ious(ious)
     if bootstrap < 0:
-        raise ValueError(f"bootstrap is {bootstrap}; a number of repeats, or 0 for none")
+        raise EvaluationInputError(f"bootstrap is {bootstrap}; a number of repeats, or 0 for none")
+    if lexicons is not None and not isinstance(lexicons, Mapping):
+        raise EvaluationInputError(
+            f"lexicons is a {type(lexicons).__name__}; give a mapping, such as "
+            '{"strong": "strong_lexicon.zip"}'
+        )
     lexicons = {
         str(name): read_lexicon(source) if isinstance(source, str | Path) else source
         for name, source in (lexicons or {"none": None}).items()
@@ -187,7 +192,7 @@ def _check_tasks(tasks: str | Sequence[str]) -> list[str]:
         tasks = TASKS if tasks == "both" else [tasks]
     for task in tasks:
         if task not in TASKS:
-            raise ValueError(f"task {task!r}; choose from {', '.join(TASKS)} or both")
+            raise EvaluationInputError(f"task {task!r}; choose from {', '.join(TASKS)} or both")
     return list(dict.fromkeys(tasks))
 
 
@@ -195,7 +200,7 @@ def _check_ious(ious: float | Sequence[float]) -> list[float]:
     thresholds = [float(iou) for iou in np.atleast_1d(np.asarray(ious, dtype=np.float64))]
     for iou in thresholds:
         if not 0.0 <= iou < 1.0:
-            raise ValueError(f"IoU threshold {iou:g}; it must be in [0, 1)")
+            raise EvaluationInputError(f"IoU threshold {iou:g}; it must be in [0, 1)")
     return list(dict.fromkeys(thresholds))
 
 
