@@ -1,0 +1,187 @@
+"""Choosing the scale at which to read an image.
+
+The dynamic resolution selector of the paper (Dynamic Low-Resolution Distillation for
+Cost-Efficient End-to-End Text Spotting, ECCV 2022): a small network looks at the image and gives
+a logit per candidate scale; training draws from them, inference takes the largest.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from detectron2.layers import Conv2d, get_norm
+from torch import Tensor, nn
+
+__all__ = ["ResolutionSelector", "gumbel_select", "select", "temperature"]
+
+
+def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, norm: str) -> Conv2d:
+    layer = Conv2d(
+        in_channels,
+        out_channels,
+        kernel_size=kernel_size,
+        stride=stride,
+        padding=kernel_size // 2,
+        bias=not norm,
+        norm=get_norm(norm, out_channels),
+    )
+    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
+    return layer
+
+
+class _ResidualBlock(nn.Module):
+    """Two 3x3 convolutions beside a 1x1 shortcut, at half the resolution of the input."""
+
+    def __init__(self, in_channels: int, out_channels: int, norm: str) -> None:
+        super().__init__()
+        self.conv1 = _conv(in_channels, out_channels, 3, 2, norm)
+        self.conv2 = _conv(out_channels, out_channels, 3, 1, norm)
+        self.shortcut = _conv(in_channels, out_channels, 1, 2, norm)
+
+    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
+        """(B, in, H, W) -> (B, out, H/2, W/2); `valid` is (B, 1, H/2, W/2)."""
+        y = self.conv2(F.relu(self.conv1(x)) * valid)
+        return F.relu(y + self.shortcut(x)) * valid
+
+
+class ResolutionSelector(nn.Module):
+    """From images to one logit per candidate scale.
+
+    A 7x7 convolution of stride 2, four residual blocks of stride 2, the mean over the image, one
+    linear layer. Padding is zeroed before every convolution, so that, with batch norm in
+    evaluation mode, the logits of an image do not depend on how far it was padded, nor on what
+    else is in the batch. (In training, batch norm's statistics include the padding; norms over
+    the whole map, such as "GN", see it always.)
+
+    Args:
+        num_scales: k, the number of candidate scales.
+        channels: of the residual blocks, each halving the resolution; the first convolution has
+            as many as the first block.
+        norm: a Detectron2 normalisation name.
+        input_scale: factor, in (0, 1], by which images are shrunk first (bilinear, antialiased).
+            The cost of choosing goes with its square.
+
+    Raises:
+        ValueError: if `input_scale` is not in (0, 1].
+    """
+
+    def __init__(
+        self,
+        *,
+        num_scales: int,
+        channels: tuple[int, ...] = (32, 64, 128, 256),
+        norm: str = "BN",
+        input_scale: float = 1.0,
+    ) -> None:
+        super().__init__()
+        if not 0 < input_scale <= 1:
+            raise ValueError(f"the selector's input_scale is {input_scale}; take one in (0, 1]")
+        self.input_scale = input_scale
+        self.stem = _conv(3, channels[0], 7, 2, norm)
+        self.blocks = nn.ModuleList(
+            _ResidualBlock(i, o, norm)
+            for i, o in zip((channels[0], *channels), channels, strict=False)
+        )
+        self.classifier = nn.Linear(channels[-1], num_scales)
+        # Small, so that training begins with all scales about equally likely.
+        nn.init.normal_(self.classifier.weight, std=0.01)
+        nn.init.zeros_(self.classifier.bias)
+
+    def forward(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> Tensor:
+        """Logits of the scales.
+
+        Args:
+            images: (B, 3, H, W), normalised, padded at the right and at the bottom.
+            image_sizes: B times (height, width) without padding, in pixels.
+
+        Returns:
+            (B, k).
+        """
+        sizes = torch.tensor(image_sizes, device=images.device)
+        valid = _valid(images, sizes)
+        x = images * valid
+        if self.input_scale < 1:
+            x = _shrink(x, valid, self.input_scale)
+            sizes = torch.tensor(
+                [[max(1, math.floor(s * self.input_scale)) for s in size] for size in image_sizes],
+                device=images.device,
+            )
+            x = x * _valid(x, sizes)
+        x = F.relu(self.stem(x))
+        sizes = (sizes + 1) // 2
+        x = x * _valid(x, sizes)
+        for block in self.blocks:
+            sizes = (sizes + 1) // 2
+            x = block(x, _valid(x[..., ::2, ::2], sizes))
+        # Sums over a map overflow half precision.
+        mean = x.float().sum(dim=(2, 3)) / sizes.prod(dim=1, keepdim=True)
+        return self.classifier(mean.to(x.dtype))
+
+
+def _valid(x: Tensor, sizes: Tensor) -> Tensor:
+    """(B, 1, H, W) of `x`'s dtype: 1 on each image, 0 on its padding; sizes are (B, 2)."""
+    rows = torch.arange(x.shape[2], device=x.device) < sizes[:, :1]
+    columns = torch.arange(x.shape[3], device=x.device) < sizes[:, 1:]
+    return (rows[:, None, :, None] & columns[:, None, None, :]).to(x.dtype)
+
+
+def _shrink(images: Tensor, valid: Tensor, scale: float) -> Tensor:
+    """Resize images that are 0 where `valid`, (B, 1, H, W), is 0.
+
+    At an image's border a filter finds only some of its pixels on the image; dividing by the
+    weight of those is what it does where the tensor itself ends.
+    """
+    resized = F.interpolate(
+        torch.cat([images, valid], dim=1), scale_factor=scale, mode="bilinear", antialias=True
+    )
+    images, weight = resized.split([images.shape[1], 1], dim=1)
+    return images / weight.clamp(min=1e-3)
+
+
+def temperature(epoch: float, *, init: float = 5.0, sigma: float = 0.965) -> float:
+    """tau = tau_init * sigma^epoch, the temperature of `gumbel_select` in an epoch (from 0)."""
+    return init * sigma**epoch
+
+
+def gumbel_select(logits: Tensor, tau: float, generator: torch.Generator | None = None) -> Tensor:
+    """Draw a scale per image, each with its softmax probability (Jang et al., 2017).
+
+    Straight-through: the choice is hard, but its gradient is that of the softmax of the noisy
+    logits over tau.
+
+    Args:
+        logits: (B, k).
+        tau: temperature > 0; a low one makes the gradient sharper, the draw is the same.
+        generator: of the noise, on the logits' device.
+
+    Returns:
+        h, (B, k) float32 at least, exactly one-hot.
+    """
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    noise = -torch.empty_like(logits).exponential_(generator=generator).log()
+    soft = ((logits + noise) / tau).softmax(dim=1)
+    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1)
+    return hard + (soft - soft.detach())
+
+
+def select(logits: Tensor, cost_bias: float = 0.0, relative_cost: Tensor | None = None) -> Tensor:
+    """Choose a scale per image for inference, the same at every call.
+
+    Args:
+        logits: (B, k).
+        cost_bias: b >= 0 makes cheap scales likelier; the cost never rises with b.
+        relative_cost: (k,), the teacher's cost being 1; needed for a bias only.
+
+    Returns:
+        (B,) int64, argmax_i(logits_i - b * relative_cost_i).
+
+    Raises:
+        ValueError: for a bias without costs.
+    """
+    if cost_bias:
+        if relative_cost is None:
+            raise ValueError(f"a cost bias of {cost_bias} needs the scales' relative_cost")
+        logits = logits.float() - cost_bias * relative_cost
+    return logits.argmax(dim=1)

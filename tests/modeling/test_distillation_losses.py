@@ -1,0 +1,321 @@
+"""The losses of distillation against naive loops, closed forms and finite differences."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from dld_d2.modeling.distillation import (
+    FeatureAligner,
+    accuracy_loss,
+    context_loss,
+    cross_entropy_accuracy_loss,
+    flops_loss,
+    power_law_cost,
+    resample_context,
+    roi_loss,
+    sequence_loss,
+)
+from dld_d2.modeling.recognition import ContextEncoder, SequenceEncoder, recognition_loss
+
+PADDING = -100
+TEXTS = torch.tensor([[0, 1, 5, PADDING], [2, 5, PADDING, PADDING], [3, 4, 0, 5]])
+IMAGE_INDEX = torch.tensor([0, 1, 1])
+K, N, T, V = 3, 3, 4, 6
+
+
+def make_logits(seed=0, scale=2.0, dtype=torch.float64):
+    generator = torch.manual_seed(seed)
+    candidates = scale * torch.randn(K, N, T, V, generator=generator, dtype=dtype)
+    return candidates, scale * torch.randn(N, T, V, generator=generator, dtype=dtype)
+
+
+def one_hot(choices, dtype=torch.float64):
+    return F.one_hot(torch.tensor(choices), K).to(dtype)
+
+
+def naive_accuracy_loss(selection, candidates, teacher):
+    """As the formula is written: probabilities, then their logarithms, character by character."""
+    total, count = 0.0, 0
+    for n in range(N):
+        h = selection[IMAGE_INDEX[n]]
+        for t in range(T):
+            if TEXTS[n, t] == PADDING:
+                continue
+            p = sum(h[i] * candidates[i, n, t].softmax(dim=0) for i in range(K))
+            q = teacher[n, t].softmax(dim=0)
+            total = total + sum(p[v] * (p[v].log() - q[v].log()) for v in range(V))
+            count += 1
+    return total / count
+
+
+class TestAccuracyLoss:
+    @pytest.mark.parametrize(
+        "selection",
+        [one_hot([0, 2]), one_hot([1, 1]), torch.tensor([[0.2, 0.5, 0.3], [0.7, 0.1, 0.2]])],
+        ids=["different scales", "same scale", "soft"],
+    )
+    def test_equals_the_formula_with_its_gradient(self, selection):
+        selection = selection.double()
+        candidates, teacher = make_logits()
+        ours, naive = selection.clone().requires_grad_(), selection.clone().requires_grad_()
+        loss = accuracy_loss(ours, candidates, teacher, TEXTS, IMAGE_INDEX)
+        expected = naive_accuracy_loss(naive, candidates, teacher)
+        torch.testing.assert_close(loss, expected)
+        loss.backward()
+        expected.backward()
+        torch.testing.assert_close(ours.grad, naive.grad)
+
+    def test_gradient_equals_finite_differences(self):
+        candidates, teacher = make_logits(seed=1)
+        selection = torch.tensor([[0.2, 0.5, 0.3], [0.7, 0.1, 0.2]], dtype=torch.float64)
+        assert torch.autograd.gradcheck(
+            lambda h: accuracy_loss(h, candidates, teacher, TEXTS, IMAGE_INDEX),
+            selection.requires_grad_(),
+        )
+
+    def test_is_torch_kl_at_the_chosen_scale(self):
+        candidates, teacher = make_logits()
+        loss = accuracy_loss(one_hot([2, 0]), candidates, teacher, TEXTS, IMAGE_INDEX)
+        valid = TEXTS != PADDING
+        chosen = torch.stack([candidates[2, 0], candidates[0, 1], candidates[0, 2]])[valid]
+        expected = F.kl_div(
+            teacher[valid].log_softmax(-1),
+            chosen.log_softmax(-1),
+            log_target=True,
+            reduction="batchmean",
+        )
+        torch.testing.assert_close(loss, expected)
+
+    def test_is_zero_where_the_student_equals_the_teacher(self):
+        candidates, teacher = make_logits()
+        candidates[1] = teacher + 3  # distributions count, logits may be shifted
+        loss = accuracy_loss(one_hot([1, 1]), candidates, teacher, TEXTS, IMAGE_INDEX)
+        torch.testing.assert_close(loss, torch.zeros_like(loss))
+
+    def test_only_the_selection_gets_a_gradient(self):
+        candidates, teacher = (x.requires_grad_() for x in make_logits())
+        selection = one_hot([0, 1]).requires_grad_()
+        accuracy_loss(selection, candidates, teacher, TEXTS, IMAGE_INDEX).backward()
+        assert selection.grad.abs().sum() > 0
+        assert candidates.grad is None
+        assert teacher.grad is None
+
+    def test_an_image_is_judged_by_its_own_words(self):
+        candidates, teacher = make_logits()
+        selection = one_hot([0, 1]).requires_grad_()
+        loss = accuracy_loss(
+            selection, candidates, teacher, TEXTS, torch.zeros(N, dtype=torch.int64)
+        )
+        loss.backward()
+        assert (selection.grad[1] == 0).all()
+
+    def test_finite_where_probabilities_underflow(self):
+        candidates = torch.zeros(K, N, T, V)
+        candidates[0, ..., 0] = 1e4  # sure of one class
+        candidates[1, ..., 1] = 1e4  # sure of another
+        teacher = torch.zeros(N, T, V)
+        teacher[..., 2] = 1e4
+        selection = one_hot([0, 1], torch.float32).requires_grad_()
+        loss = accuracy_loss(selection, candidates, teacher, TEXTS, IMAGE_INDEX)
+        loss.backward()
+        assert loss.item() == pytest.approx(1e4)
+        assert selection.grad.isfinite().all()
+
+    def test_half_precision(self):
+        candidates, teacher = make_logits(dtype=torch.float32)
+        half = accuracy_loss(
+            one_hot([0, 2], torch.float32),
+            candidates.half(),
+            teacher.half(),
+            TEXTS,
+            IMAGE_INDEX,
+        )
+        full = accuracy_loss(
+            one_hot([0, 2], torch.float32), candidates, teacher, TEXTS, IMAGE_INDEX
+        )
+        assert half.dtype == torch.float32
+        torch.testing.assert_close(half, full, rtol=1e-2, atol=1e-3)
+
+
+class TestCrossEntropyAccuracyLoss:
+    def test_is_the_recognition_loss_at_the_chosen_scale(self):
+        candidates, _ = make_logits()
+        chosen = torch.stack([candidates[2, 0], candidates[0, 1], candidates[0, 2]])
+        torch.testing.assert_close(
+            cross_entropy_accuracy_loss(one_hot([2, 0]), candidates, TEXTS, IMAGE_INDEX),
+            recognition_loss(chosen, TEXTS),
+        )
+
+    def test_gradient_equals_that_of_mixed_logits(self):
+        candidates, _ = make_logits()
+        candidates.requires_grad_()
+        selection = one_hot([2, 0]).requires_grad_()
+        cross_entropy_accuracy_loss(selection, candidates, TEXTS, IMAGE_INDEX).backward()
+        assert candidates.grad is None
+        expected = torch.zeros(2, K, dtype=torch.float64)
+        chosen = selection.detach().argmax(dim=1)[IMAGE_INDEX]
+        for n, t in (TEXTS != PADDING).nonzero().tolist():
+            error = candidates[chosen[n], n, t].detach().softmax(dim=0)
+            error[TEXTS[n, t]] -= 1
+            expected[IMAGE_INDEX[n]] += candidates[:, n, t].detach() @ error
+        expected /= (TEXTS != PADDING).sum()
+        torch.testing.assert_close(selection.grad, expected, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("with_teacher", [True, False])
+def test_accuracy_of_nothing_is_zero_with_a_gradient(with_teacher):
+    selection = one_hot([0, 1]).requires_grad_()
+    candidates, teacher = torch.randn(K, 1, 1, V), torch.randn(1, 1, V)
+    texts, image = torch.full((1, 1), PADDING), torch.zeros(1, dtype=torch.int64)
+    if with_teacher:
+        loss = accuracy_loss(selection, candidates, teacher, texts, image)
+    else:
+        loss = cross_entropy_accuracy_loss(selection, candidates, texts, image)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(selection.grad, torch.zeros_like(selection))
+
+
+class TestFlopsLoss:
+    def test_is_the_mean_cost_of_the_chosen_scales(self):
+        cost = torch.tensor([0.1, 0.3, 0.9], dtype=torch.float64)
+        loss = flops_loss(one_hot([0, 2, 2, 1]), cost)
+        assert loss.item() == pytest.approx((0.1 + 0.9 + 0.9 + 0.3) / 4)
+
+    def test_gradient(self):
+        cost = torch.tensor([0.1, 0.3, 0.9], dtype=torch.float64)
+        selection = one_hot([0, 2]).requires_grad_()
+        assert torch.autograd.gradcheck(lambda h: flops_loss(h, cost), selection)
+        (gradient,) = torch.autograd.grad(flops_loss(selection, cost), selection)
+        torch.testing.assert_close(gradient, cost.expand(2, K) / 2)
+
+    def test_power_law(self):
+        torch.testing.assert_close(power_law_cost((0.25, 1)), torch.tensor([0.125, 1.0]))
+        torch.testing.assert_close(power_law_cost((0.5,), exponent=2), torch.tensor([0.25]))
+
+
+@pytest.mark.parametrize(
+    ("loss", "shape"), [(roi_loss, (2, 3, 4, 5)), (context_loss, (2, 6, 3))], ids=["roi", "context"]
+)
+class TestFeatureLosses:
+    def test_is_the_mean_squared_distance(self, loss, shape):
+        student, teacher = torch.randn(2, *shape, generator=torch.manual_seed(0)).unbind()
+        expected = sum(
+            (s - t) ** 2
+            for s, t in zip(student.flatten().tolist(), teacher.flatten().tolist(), strict=True)
+        ) / math.prod(shape)
+        assert loss(student, teacher).item() == pytest.approx(expected, rel=1e-5)
+
+    def test_gradient_goes_into_the_student(self, loss, shape):
+        student = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        teacher = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        assert torch.autograd.gradcheck(lambda s: loss(s, teacher.detach()), student)
+        loss(student, teacher).backward()
+        assert teacher.grad is None
+
+    def test_mixed_precision(self, loss, shape):
+        student = torch.full(shape, 300.0).half()  # squares overflow half precision
+        assert loss(student, torch.zeros(shape)).item() == 90000
+
+    def test_shapes_that_differ(self, loss, shape):
+        with pytest.raises(ValueError, match=r"student's .*\(2, .*MODEL.RECOGNITION.ROI.SIZE"):
+            loss(torch.zeros(2, *shape[1:]), torch.zeros(1, *shape[1:]))
+
+
+class TestSequenceLoss:
+    sequences = torch.tensor(
+        [
+            [[0, 1, 5, PADDING], [0, 5, PADDING, PADDING], [PADDING] * 4],
+            [[2, 2, 2, 5], [3, 2, 2, 5], [5, PADDING, PADDING, PADDING]],
+        ]
+    )
+
+    def logits(self, scale=1.0, seed=0):
+        generator = torch.manual_seed(seed)
+        return scale * torch.randn(2, 3, 4, V, generator=generator, dtype=torch.float64)
+
+    def test_equals_products_of_probabilities(self):
+        logits = self.logits()
+        expected = 0.0
+        for n in range(2):
+            total = 0.0
+            for k in range(3):
+                p = 1.0
+                for t, token in enumerate(self.sequences[n, k].tolist()):
+                    if token != PADDING:
+                        p *= logits[n, k, t].softmax(dim=0)[token].item()
+                total += p if (self.sequences[n, k] != PADDING).any() else 0.0
+            expected -= math.log(total) / 2
+        assert sequence_loss(logits, self.sequences).item() == pytest.approx(expected)
+
+    def test_one_sequence_is_summed_cross_entropy(self):
+        logits, sequences = self.logits()[:, :1], self.sequences[:, :1]
+        expected = F.cross_entropy(logits.flatten(0, 2), sequences.flatten(), reduction="sum") / 2
+        torch.testing.assert_close(sequence_loss(logits, sequences), expected)
+
+    def test_gradient_equals_finite_differences(self):
+        assert torch.autograd.gradcheck(
+            lambda x: sequence_loss(x, self.sequences), self.logits().requires_grad_()
+        )
+
+    def test_padding_and_absent_sequences_get_no_gradient(self):
+        logits = self.logits().requires_grad_()
+        sequence_loss(logits, self.sequences).backward()
+        known = self.sequences != PADDING
+        assert (logits.grad[~known] == 0).all()
+        assert (logits.grad[known].abs().sum(dim=-1) > 0).all()
+
+    @pytest.mark.parametrize("dtype", [torch.float32, torch.float16], ids=["float", "half"])
+    def test_finite_for_the_most_improbable(self, dtype):
+        logits = torch.zeros(1, 2, 32, V, dtype=dtype)
+        logits[..., 0] = 6e4
+        sequences = torch.ones(1, 2, 32, dtype=torch.int64)
+        logits.requires_grad_()
+        loss = sequence_loss(logits, sequences)
+        loss.backward()
+        assert loss.item() == pytest.approx(32 * 6e4, rel=1e-3)
+        assert logits.grad.isfinite().all()
+        # Two equal sequences share the gradient; log 2 drowns in a loss of two million.
+        assert logits.grad[..., 1].sum().item() == pytest.approx(-32, rel=0.1)
+
+    def test_a_word_without_sequence_does_not_count(self):
+        logits = self.logits().requires_grad_()
+        sequences = self.sequences.clone()
+        sequences[0] = PADDING
+        loss = sequence_loss(logits, sequences)
+        torch.testing.assert_close(loss, sequence_loss(logits[1:], sequences[1:]))
+        loss.backward()
+        assert (logits.grad[0] == 0).all()
+
+    def test_nothing_is_zero_with_a_gradient(self):
+        logits = self.logits().requires_grad_()
+        loss = sequence_loss(logits, torch.full_like(self.sequences, PADDING))
+        loss.backward()
+        assert loss.item() == 0
+        assert torch.equal(logits.grad, torch.zeros_like(logits))
+
+
+class TestAlignment:
+    def test_aligner_doubles_the_size(self):
+        assert FeatureAligner(4)(torch.randn(2, 4, 8, 32)).shape == (2, 4, 16, 64)
+
+    def test_teacher_of_twice_the_size_reaches_the_students_length(self):
+        encoder = SequenceEncoder(in_channels=4, channels=4, num_conv=1, norm="BN").eval()
+        context = ContextEncoder(channels=4, hidden_dim=3, num_layers=1)
+        student = context(encoder(torch.randn(2, 4, 8, 32)))
+        teacher = context(encoder(torch.randn(2, 4, 16, 64)))
+        resampled = resample_context(teacher, rows=3, length=student.shape[1])
+        assert resampled.shape == student.shape
+        # 65 columns become 33: every second one.
+        torch.testing.assert_close(resampled, teacher.view(2, 3, 65, 4)[:, :, ::2].mean(dim=1))
+        assert context_loss(student, resampled).isfinite()
+
+    def test_equal_grids_are_left_alone(self):
+        context = torch.randn(2, 33, 4, generator=torch.manual_seed(0))
+        torch.testing.assert_close(resample_context(context, rows=1, length=33), context)
+
+    def test_rows_that_do_not_divide_the_sequence(self):
+        with pytest.raises(ValueError, match="33 elements does not divide into 2 rows"):
+            resample_context(torch.zeros(1, 33, 4), rows=2, length=33)
