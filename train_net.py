@@ -1,7 +1,8 @@
 #!/usr/bin/env python
-"""Train or evaluate a text spotter.
+"""Train or evaluate a text spotter, or distil one.
 
     python train_net.py --config-file configs/teacher_mixed.yaml --num-gpus 8
+    python train_net.py --config-file configs/dld_tt.yaml --num-gpus 8
     python train_net.py --config-file configs/teacher_mixed.yaml --eval-only MODEL.WEIGHTS FILE.pth
 
 docs/training.md tells the rest.
@@ -18,6 +19,7 @@ import dld_d2.data.builtin
 import dld_d2.modeling  # noqa: F401
 from dld_d2.data.registration_file import register_configured_datasets
 from dld_d2.data.report import AnnotationError
+from dld_d2.engine.distill_trainer import DistillTrainer
 from dld_d2.engine.launch import check_gpus, launch
 from dld_d2.engine.setup import ConfigError, prepare_run, setup_cfg
 from dld_d2.engine.trainer import SpotterTrainer
@@ -57,10 +59,12 @@ def parse_args() -> argparse.Namespace:
 def main(cfg: CfgNode, args: argparse.Namespace) -> None:
     cfg = prepare_run(cfg, args)
     register_configured_datasets(cfg)
+    distills = cfg.MODEL.META_ARCHITECTURE == "DynamicResolutionDistiller"
+    trainer_class = DistillTrainer if distills else SpotterTrainer
     if args.eval_only:
-        SpotterTrainer.evaluate(cfg, resume=args.resume)
+        trainer_class.evaluate(cfg, resume=args.resume)
         return
-    trainer = SpotterTrainer(cfg)
+    trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=args.resume)
     trainer.train()
 

@@ -49,8 +49,8 @@ class SpotterTrainer(DefaultTrainer):
     depends on nothing else. `resume_or_load(resume=True)` goes on from the last checkpoint with the
     same data, and on a CPU with the same weights bit for bit, as if there had been no stop.
 
-    Derived trainers override the class methods `build_model`, `build_mapper`, `build_evaluator`,
-    and the method `build_hooks`.
+    Derived trainers override the class methods `build_model`, `build_training_model`,
+    `build_mapper`, `build_evaluator`, and the method `build_hooks`.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -69,7 +69,7 @@ class SpotterTrainer(DefaultTrainer):
         num_images = len(loader.dataset.images)
         cfg = with_epoch_schedule(cfg, num_images)
         with seeded(cfg.SEED):
-            model = self.build_model(cfg)
+            model = self.build_training_model(cfg)
         optimizer = self.build_optimizer(cfg, model)
 
         model = create_ddp_model(
@@ -145,6 +145,11 @@ class SpotterTrainer(DefaultTrainer):
             logger.info(f"Going on with seed {seed} of the training that is resumed")
         self._step_seed.seed = seed
         self.data_loader.dataset.seed = seed
+
+    @classmethod
+    def build_training_model(cls, cfg: CfgNode) -> nn.Module:
+        """What `build_model` gives, with all that only training needs."""
+        return cls.build_model(cfg)
 
     @classmethod
     def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Any:

@@ -1,6 +1,8 @@
 """Dynamic low-resolution distillation: choosing a scale, and learning to read at it."""
 
 from .alignment import FeatureAligner, resample_context
+from .build import build_spotter, teacher_cfg
+from .distiller import DynamicResolutionDistiller
 from .losses import (
     accuracy_loss,
     context_loss,
@@ -10,12 +12,22 @@ from .losses import (
     roi_loss,
     sequence_loss,
 )
+from .policy import DynamicScale, FixedScale, RandomScale, ScalePolicy
 from .selector import ResolutionSelector, gumbel_select, select, temperature
+from .settings import DistillationSettings
+from .views import scale_images, scale_targets
 
 __all__ = [
+    "DistillationSettings",
+    "DynamicResolutionDistiller",
+    "DynamicScale",
     "FeatureAligner",
+    "FixedScale",
+    "RandomScale",
     "ResolutionSelector",
+    "ScalePolicy",
     "accuracy_loss",
+    "build_spotter",
     "context_loss",
     "cross_entropy_accuracy_loss",
     "flops_loss",
@@ -23,7 +35,10 @@ __all__ = [
     "power_law_cost",
     "resample_context",
     "roi_loss",
+    "scale_images",
+    "scale_targets",
     "select",
     "sequence_loss",
+    "teacher_cfg",
     "temperature",
 ]

@@ -1,5 +1,6 @@
 """Reading words whose regions are known."""
 
+from .beam_search import BeamResult, beam_search
 from .branch import Reading, RecognitionBranch, RecognitionOutput, recognition_loss
 from .decoder import AttentionDecoder
 from .encoder import ContextEncoder, SequenceEncoder
@@ -10,6 +11,7 @@ from .vocabulary import PRINTABLE_ASCII, Vocabulary
 __all__ = [
     "PRINTABLE_ASCII",
     "AttentionDecoder",
+    "BeamResult",
     "BoxMasks",
     "ContextEncoder",
     "Reading",
@@ -19,5 +21,6 @@ __all__ = [
     "RoIMasking",
     "SequenceEncoder",
     "Vocabulary",
+    "beam_search",
     "recognition_loss",
 ]

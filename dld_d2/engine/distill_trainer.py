@@ -1,0 +1,131 @@
+"""The training loop of the distiller."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from pathlib import Path
+from typing import Any
+
+from detectron2.config import CfgNode
+from detectron2.engine import HookBase
+from torch import nn
+
+from dld_d2.modeling.distillation import (
+    DynamicResolutionDistiller,
+    DynamicScale,
+    build_spotter,
+    teacher_cfg,
+    temperature,
+)
+
+from .checkpoint import SpotterCheckpointer
+from .setup import ConfigError
+from .trainer import SpotterTrainer
+
+__all__ = ["DistillTrainer", "TemperatureSchedule"]
+
+logger = logging.getLogger(__name__)
+
+
+class TemperatureSchedule(HookBase):
+    """Lowers the temperature of a learned policy from epoch to epoch: init * decay ** epoch.
+
+    The epoch is that of the step's first image, so it is a function of the iteration alone.
+    """
+
+    def __init__(
+        self, policy: DynamicScale, *, init: float, decay: float, iterations_per_epoch: float
+    ) -> None:
+        self._policy = policy
+        self._init = init
+        self._decay = decay
+        self._iterations_per_epoch = iterations_per_epoch
+
+    def before_step(self) -> None:
+        epoch = int(self.trainer.iter / self._iterations_per_epoch)
+        self._policy.temperature = temperature(epoch, init=self._init, sigma=self._decay)
+        self.trainer.storage.put_scalar(
+            "scale/temperature", self._policy.temperature, smoothing_hint=False
+        )
+
+
+class DistillTrainer(SpotterTrainer):
+    """Trains a `DynamicResolutionDistiller`.
+
+    The student starts from the teacher's weights, unless MODEL.WEIGHTS names a checkpoint of the
+    distiller. Checkpoints hold student, policy and optimiser; of the teacher they keep the file's
+    name and its SHA-256, and going on with another teacher is refused.
+    """
+
+    @classmethod
+    def build_training_model(cls, cfg: CfgNode) -> nn.Module:
+        model = cls.build_model(cfg)
+        if not isinstance(model, DynamicResolutionDistiller):
+            raise ConfigError(
+                f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; this trainer needs "
+                "DynamicResolutionDistiller"
+            )
+        teacher = load_teacher(cfg)
+        model.attach_teacher(teacher)
+        if not cfg.MODEL.WEIGHTS:
+            model.student.load_state_dict(teacher.state_dict())
+            logger.info("The student starts from the teacher's weights")
+        return model
+
+    def build_hooks(self) -> list[HookBase]:
+        built = super().build_hooks()
+        policy = _unwrap(self.model).policy
+        if isinstance(policy, DynamicScale):
+            selector = self.cfg.MODEL.DISTILL.SELECTOR
+            schedule = TemperatureSchedule(
+                policy,
+                init=selector.TAU_INIT,
+                decay=selector.TAU_DECAY,
+                iterations_per_epoch=len(self.data_loader.dataset.images)
+                / self.cfg.SOLVER.IMS_PER_BATCH,
+            )
+            built.insert(0, schedule)
+        return built
+
+    def state_dict(self) -> dict[str, Any]:
+        return super().state_dict() | {"teacher": _identity(self.cfg)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        was, now = state_dict["teacher"], _identity(self.cfg)
+        if was["sha256"] != now["sha256"]:
+            raise ConfigError(
+                f"MODEL.DISTILL.TEACHER_WEIGHTS: {now['file']} is not the teacher that this "
+                f"training began with, {was['file']} (SHA-256 {was['sha256']})"
+            )
+        super().load_state_dict(state_dict)
+
+
+def load_teacher(cfg: CfgNode) -> nn.Module:
+    """The teacher with its weights.
+
+    Raises:
+        ConfigError: without MODEL.DISTILL.TEACHER_WEIGHTS or such a file.
+        ValueError: if the weights are of another model.
+    """
+    file = cfg.MODEL.DISTILL.TEACHER_WEIGHTS
+    if not file:
+        raise ConfigError(
+            "distillation needs a teacher: set MODEL.DISTILL.TEACHER_WEIGHTS to the weights of a "
+            "trained spotter (train_net.py with a teacher_*.yaml makes them)"
+        )
+    if not os.path.isfile(file):
+        raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: there is no file {file}")
+    teacher = build_spotter(teacher_cfg(cfg))
+    SpotterCheckpointer(teacher).load_exactly(file, checkpointables=[])
+    return teacher
+
+
+def _identity(cfg: CfgNode) -> dict[str, str]:
+    file = cfg.MODEL.DISTILL.TEACHER_WEIGHTS
+    return {"file": file, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
+
+
+def _unwrap(model: nn.Module) -> nn.Module:
+    return getattr(model, "module", model)

@@ -1,0 +1,147 @@
+"""From a configuration to the parts of a distiller."""
+
+from __future__ import annotations
+
+import os
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+from torch import Tensor, nn
+
+from dld_d2.analysis.cost import scale_cost_table
+from dld_d2.analysis.scale_costs import ScaleCosts
+
+from .alignment import FeatureAligner
+from .losses import power_law_cost
+from .policy import DynamicScale, FixedScale, RandomScale, ScalePolicy
+from .selector import ResolutionSelector
+from .settings import DistillationSettings
+
+__all__ = ["build_distillation_parts", "build_spotter", "teacher_cfg"]
+
+_PRECISIONS = {
+    "float32": torch.float32,
+    "bfloat16": torch.bfloat16,
+    "float16": torch.float16,
+}
+
+
+def build_distillation_parts(cfg: CfgNode) -> dict:
+    """Arguments of `DynamicResolutionDistiller`, but for the teacher.
+
+    Raises:
+        ValueError: naming the key, for a value that cannot be used.
+    """
+    distill = cfg.MODEL.DISTILL
+    scales = tuple(float(s) for s in distill.SCALES)
+    if not scales or not all(0 < s <= 1 for s in scales) or len(set(scales)) < len(scales):
+        raise ValueError(f"MODEL.DISTILL.SCALES: {scales} are not different numbers in (0, 1]")
+    if distill.SELECTION != "dynamic" and distill.FIXED_SCALE not in scales:
+        raise ValueError(
+            f"MODEL.DISTILL.FIXED_SCALE: {distill.FIXED_SCALE} is not among SCALES {scales}"
+        )
+    if distill.NO_GRAD_PRECISION not in _PRECISIONS:
+        raise ValueError(
+            f"MODEL.DISTILL.NO_GRAD_PRECISION: {distill.NO_GRAD_PRECISION!r} is not one of "
+            f"{', '.join(_PRECISIONS)}"
+        )
+    student = build_spotter(cfg)
+    relative_cost = _relative_cost(cfg, student, scales)
+    return {
+        "student": student,
+        "policy": _build_policy(cfg, relative_cost),
+        "scales": scales,
+        "relative_cost": relative_cost,
+        "aligner": _build_aligner(cfg),
+        "settings": DistillationSettings(
+            drs_weight=distill.DRS_WEIGHT,
+            skd_weight=distill.SKD_WEIGHT,
+            roi_weight=distill.ROI_WEIGHT,
+            context_weight=distill.CONTEXT_WEIGHT,
+            sequence_weight=distill.SEQUENCE_WEIGHT,
+            gamma=distill.SELECTOR.GAMMA,
+            accuracy_target=distill.SELECTOR.ACCURACY_TARGET,
+            num_sequences=distill.NUM_SEQUENCES,
+            beam_width=distill.BEAM_WIDTH,
+            no_grad_precision=_PRECISIONS[distill.NO_GRAD_PRECISION],
+        ),
+    }
+
+
+def build_spotter(cfg: CfgNode) -> nn.Module:
+    """The spotter MODEL.DISTILL.SPOTTER with random weights, on MODEL.DEVICE.
+
+    Raises:
+        ValueError: if no meta-architecture has that name.
+    """
+    name = cfg.MODEL.DISTILL.SPOTTER
+    if name not in META_ARCH_REGISTRY:
+        raise ValueError(f"MODEL.DISTILL.SPOTTER: there is no meta-architecture {name!r}")
+    return META_ARCH_REGISTRY.get(name)(cfg).to(cfg.MODEL.DEVICE)
+
+
+def teacher_cfg(cfg: CfgNode) -> CfgNode:
+    """The configuration with what the teacher has otherwise, MODEL.DISTILL.TEACHER_OPTS."""
+    teacher = cfg.clone()
+    teacher.defrost()
+    teacher.merge_from_list([str(word) for word in cfg.MODEL.DISTILL.TEACHER_OPTS])
+    teacher.freeze()
+    return teacher
+
+
+def _build_aligner(cfg: CfgNode) -> FeatureAligner | None:
+    student = tuple(cfg.MODEL.RECOGNITION.ROI.SIZE)
+    teacher = tuple(teacher_cfg(cfg).MODEL.RECOGNITION.ROI.SIZE)
+    if teacher == student:
+        return None
+    if teacher != (2 * student[0], 2 * student[1]):
+        raise ValueError(
+            f"MODEL.RECOGNITION.ROI.SIZE is {student} for the student and {teacher} for the "
+            "teacher; they must be equal, or the teacher's twice the student's"
+        )
+    return FeatureAligner(cfg.MODEL.RECOGNITION.ROI.CONV_DIM)
+
+
+def _relative_cost(cfg: CfgNode, student: nn.Module, scales: tuple[float, ...]) -> Tensor:
+    selector = cfg.MODEL.DISTILL.SELECTOR
+    if selector.COST == "power":
+        return power_law_cost(scales, selector.COST_EXPONENT)
+    if selector.COST == "measured":
+        short = cfg.INPUT.MIN_SIZE_TEST
+        # A 16:9 photograph stands for the data set that nobody has measured.
+        cost = scale_cost_table(student, [(short, round(short * 16 / 9))], scales)
+    elif os.path.isfile(selector.COST):
+        cost = ScaleCosts.load(selector.COST).relative_at(scales)
+    else:
+        raise ValueError(
+            f'MODEL.DISTILL.SELECTOR.COST: {selector.COST!r} is neither "measured" nor "power" nor '
+            "a file (tools/flops.py --write-cost-table makes one)"
+        )
+    return torch.tensor(cost, dtype=torch.float32)
+
+
+def _build_policy(cfg: CfgNode, relative_cost: Tensor) -> ScalePolicy:
+    distill = cfg.MODEL.DISTILL
+    selection = distill.SELECTION
+    if selection == "dynamic":
+        selector = ResolutionSelector(
+            num_scales=len(distill.SCALES),
+            channels=distill.SELECTOR.CHANNELS,
+            norm=distill.SELECTOR.NORM,
+            input_scale=distill.SELECTOR.INPUT_SCALE,
+        )
+        return DynamicScale(
+            selector,
+            relative_cost,
+            temperature=distill.SELECTOR.TAU_INIT,
+            cost_bias=distill.SELECTOR.COST_BIAS,
+        )
+    index = list(distill.SCALES).index(distill.FIXED_SCALE)
+    if selection == "fixed":
+        return FixedScale(index, len(distill.SCALES))
+    if selection == "random":
+        return RandomScale(index, len(distill.SCALES))
+    raise ValueError(
+        f'MODEL.DISTILL.SELECTION: {selection!r} is none of "dynamic", "fixed" and "random"'
+    )

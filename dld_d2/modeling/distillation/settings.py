@@ -1,0 +1,50 @@
+"""Weights and choices of the distillation losses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+__all__ = ["DistillationSettings"]
+
+
+@dataclass(frozen=True)
+class DistillationSettings:
+    """Weights and choices of the losses, with the paper's symbols.
+
+    Attributes:
+        drs_weight: lambda 2, of L_DRS.
+        skd_weight: lambda 3, of L_SKD.
+        roi_weight: of L_roi within L_SKD.
+        context_weight: eta 1, of L_con.
+        sequence_weight: eta 2, of L_seq.
+        gamma: of L_flops within L_DRS.
+        accuracy_target: "teacher" or "ground_truth".
+        num_sequences: K.
+        beam_width: of the teacher's search.
+        no_grad_precision: type of the passes without gradient.
+    """
+
+    drs_weight: float = 1.0
+    skd_weight: float = 1.0
+    roi_weight: float = 1.0
+    context_weight: float = 1.0
+    sequence_weight: float = 1.0
+    gamma: float = 0.1
+    accuracy_target: str = "teacher"
+    num_sequences: int = 1
+    beam_width: int = 5
+    no_grad_precision: torch.dtype = torch.float32
+
+    def __post_init__(self) -> None:
+        if self.accuracy_target not in ("teacher", "ground_truth"):
+            raise ValueError(
+                'MODEL.DISTILL.SELECTOR.ACCURACY_TARGET must be "teacher" or "ground_truth", got '
+                f"{self.accuracy_target!r}"
+            )
+        if not 1 <= self.num_sequences <= self.beam_width:
+            raise ValueError(
+                f"MODEL.DISTILL.NUM_SEQUENCES is {self.num_sequences}; it must be at least 1 and "
+                f"at most BEAM_WIDTH, {self.beam_width}"
+            )
