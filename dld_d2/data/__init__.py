@@ -1,6 +1,6 @@
 """Text data sets for Detectron2. Importing this package registers the built-in ones."""
 
-from . import builtin  # registers the built-in sets
+from . import builtin, synthetic  # register the built-in sets
 from .catalog import EVALUATOR_TYPE, register_text_dataset, set_default_policy
 from .formats import FORMATS, read_records
 from .index import TextIndex
@@ -27,5 +27,6 @@ __all__ = [
     "register_from_yaml",
     "register_text_dataset",
     "set_default_policy",
+    "synthetic",
     "write_index",
 ]

@@ -18,9 +18,12 @@ from dld_d2.data.augmentation import build_augmentations
 from dld_d2.modeling.recognition.vocabulary import Vocabulary
 from dld_d2.structures import Polygons
 
-__all__ = ["TextDatasetMapper", "image_to_tensor", "read_image"]
+__all__ = ["TextDatasetMapper", "image_to_tensor", "load_image", "read_image"]
 
 logger = logging.getLogger(__name__)
+
+# Entries of a data set's dictionary that the mapper does not pass on.
+_CONSUMED = frozenset({"annotations", "read_image"})
 
 
 class TextDatasetMapper:
@@ -77,10 +80,11 @@ class TextDatasetMapper:
         Args:
             dataset_dict: one image in Detectron2's standard form, each annotation with one polygon
                 in `segmentation`, and with `text` and `ignore`. It stays as it is. Annotations may
-                be missing as a whole.
+                be missing as a whole. The image is the file `file_name`, or what `read_image`
+                gives, if there is such an entry (see `load_image`).
 
         Returns:
-            The dictionary without `annotations`, and with
+            The dictionary without `annotations` and `read_image`, and with
             - `image`: (3, H, W) uint8 tensor;
             - `height`, `width`: size of the image as read, in pixels;
             - `instances`: `Instances` of size (H, W) with `gt_boxes` (N, 4), `gt_classes` (N,)
@@ -96,8 +100,8 @@ class TextDatasetMapper:
             detectron2.data.detection_utils.SizeMismatchError: if the image has another size than
                 the dictionary says.
         """
-        result = {k: v for k, v in dataset_dict.items() if k != "annotations"}
-        image = read_image(dataset_dict["file_name"], self.image_format)
+        result = {k: v for k, v in dataset_dict.items() if k not in _CONSUMED}
+        image = load_image(dataset_dict, self.image_format)
         detection_utils.check_image_size(result, image)
 
         annotations = dataset_dict.get("annotations", [])
@@ -128,6 +132,22 @@ class TextDatasetMapper:
         instances.gt_ignore = torch.from_numpy(ignore)
         instances.gt_readable = torch.from_numpy(readable)
         return instances
+
+
+def load_image(dataset_dict: dict[str, Any], image_format: str) -> np.ndarray:
+    """The image that a dictionary describes, as (H, W, 3) uint8.
+
+    Args:
+        dataset_dict: with `file_name`, or, for images that are in no file, with `read_image`: a
+            function that takes the order of the channels and returns the array.
+        image_format: "BGR" or "RGB".
+
+    Raises:
+        OSError: as `read_image`.
+    """
+    if "read_image" in dataset_dict:
+        return dataset_dict["read_image"](image_format)
+    return read_image(dataset_dict["file_name"], image_format)
 
 
 def read_image(file_name: str, image_format: str) -> np.ndarray:

@@ -13,7 +13,7 @@ from torch.utils.data import Dataset
 from .index import TextIndex
 from .records import ImageRecord, image_id
 
-__all__ = ["TextDataset"]
+__all__ = ["TextDataset", "standard_annotations"]
 
 
 class TextDataset(Dataset):
@@ -47,7 +47,7 @@ class TextDataset(Dataset):
             "image_id": image_id(record.file_name),
             "height": record.height,
             "width": record.width,
-            "annotations": _annotations(record),
+            "annotations": standard_annotations(record),
         }
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -57,7 +57,8 @@ class TextDataset(Dataset):
         return f"TextDataset({len(self)} images, {self.index.num_words} words, {self.image_root})"
 
 
-def _annotations(record: ImageRecord) -> list[dict[str, Any]]:
+def standard_annotations(record: ImageRecord) -> list[dict[str, Any]]:
+    """The `annotations` of an image's dictionary, as `TextDataset` has them."""
     return [
         {
             "bbox": np.concatenate([polygon.min(axis=0), polygon.max(axis=0)]).tolist(),

@@ -22,6 +22,14 @@ from detectron2.utils import comm
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from dld_d2.data.mapper import load_image
+from dld_d2.engine.image_costs import (
+    SeenImage,
+    can_measure,
+    decoding_steps,
+    image_costs,
+    mean_costs,
+)
 from dld_d2.engine.timing import ForwardTimer, Timing
 from dld_d2.visualization import DrawnWord, LegendEntry, add_legend, draw_words, side_by_side
 
@@ -51,7 +59,13 @@ class TextSpottingEvaluator(DatasetEvaluator):
     * `rec_accuracy`, `rec_accuracy_ci`: ground-truth regions (don't-care ones and those without
       transcription left out) that the model reads as they are, with case and without;
     * `fps`, `seconds_per_image`: of the model's forward pass on one device, without loading and
-      evaluation.
+      evaluation;
+    * `mean_scale`, `mean_relative_cost`, `share_scale_<scale>`: of the scales that a model chose
+      for the images;
+    * `cost_published`, `cost_whole`: mean cost of an image in 2^30 multiply-adds, of backbone, FPN
+      and RPN head as the paper's FLOPs column counts, and of everything.
+
+    What the last two are means of is in `results.json` image by image.
     """
 
     @configurable
@@ -73,9 +87,9 @@ class TextSpottingEvaluator(DatasetEvaluator):
             lexicons: names out of `LEXICONS`; those that the data set lacks are left out. Empty:
                 all that the data set has.
             num_pictures: images, the first of the data set, of which pictures are written.
-            model: what will be evaluated; speed needs it, and accuracy on ground-truth regions
-                its method `read_regions(inputs)`, which gives for each image the texts of the
-                instances that are not don't-care, in order.
+            model: what will be evaluated; speed and cost need it, and accuracy on ground-truth
+                regions its method `read_regions(inputs)`, which gives for each image the texts of
+                the instances that are not don't-care, in order.
 
         Raises:
             ValueError: for unknown lexicons or none that the data set has, and for images with
@@ -89,7 +103,7 @@ class TextSpottingEvaluator(DatasetEvaluator):
         self._timer: ForwardTimer | None = None
         if comm.is_main_process():
             self._lexicons = _read_lexicons(dataset_name, lexicons)
-            self._truth, self._files = _read_truth(dataset_name, num_pictures)
+            self._truth, self._pictured = _read_truth(dataset_name, num_pictures)
         self.reset()
 
     @classmethod
@@ -107,6 +121,7 @@ class TextSpottingEvaluator(DatasetEvaluator):
 
     def reset(self) -> None:
         self._words: dict[str, list[Word]] = {}
+        self._seen: dict[str, SeenImage] = {}
         self._regions = np.zeros(3, dtype=np.int64)
         if self._timer is not None:
             self._timer.stop()
@@ -119,13 +134,15 @@ class TextSpottingEvaluator(DatasetEvaluator):
 
         Args:
             inputs: as the mapper gives them in testing.
-            outputs: for each, "instances" with `pred_polygons`, `pred_texts` and `scores`.
+            outputs: for each, "instances" with `pred_polygons`, `pred_texts` and `scores`; and
+                "scale" and "relative_cost" if the model chooses scales.
         """
         new = [str(item["image_id"]) not in self._words for item in inputs]
         for item, output in zip(inputs, outputs, strict=True):
             found = output["instances"]
             words = zip(found.pred_polygons, found.pred_texts, found.scores.tolist(), strict=True)
             self._words.setdefault(str(item["image_id"]), [Word(*word) for word in words])
+            self._seen.setdefault(str(item["image_id"]), _seen_image(item, output))
         self._read_regions([item for item, is_new in zip(inputs, new, strict=True) if is_new])
 
     def evaluate(self) -> OrderedDict[str, OrderedDict[str, float]]:
@@ -139,7 +156,7 @@ class TextSpottingEvaluator(DatasetEvaluator):
         """
         timing = self._timer.stop() if self._timer is not None else Timing(0, 0.0)
         self._timer = None
-        gathered = comm.gather((self._words, self._regions, timing))
+        gathered = comm.gather((self._words, self._regions, timing, self._seen))
         if not comm.is_main_process():
             return OrderedDict()
         words = {name: found for part in reversed(gathered) for name, found in part[0].items()}
@@ -149,6 +166,8 @@ class TextSpottingEvaluator(DatasetEvaluator):
                 f"{len(missing)} of {len(self._truth)} images of {self._name} were not evaluated, "
                 f"the first is {missing[0]}"
             )
+        seen = {name: image for part in reversed(gathered) for name, image in part[3].items()}
+        costs = self._measure({name: seen[name] for name in self._truth})
         names = _rrc_names(self._truth)
         words = {names[name]: words[name] for name in self._truth}
         truth = {names[name]: found for name, found in self._truth.items()}
@@ -158,16 +177,25 @@ class TextSpottingEvaluator(DatasetEvaluator):
         metrics |= _region_metrics(sum(part[1] for part in gathered))
         timings = [part[2] for part in gathered]
         metrics |= _speed_metrics(sum(t.images for t in timings), sum(t.seconds for t in timings))
-        self._write(report, metrics, words)
-        for name, file in self._files.items():
+        metrics |= mean_costs(costs.values(), getattr(self._plain_model(), "scales", ()))
+        self._write(report, metrics, words, costs)
+        for name, item in self._pictured.items():
             result = report.case("end_to_end", next(iter(self._lexicons))).images[names[name]]
-            self._draw(names[name], file, truth[names[name]], words[names[name]], result)
+            self._draw(names[name], item, truth[names[name]], words[names[name]], result)
         return OrderedDict(text_spotting=metrics)
 
+    def _plain_model(self) -> nn.Module | None:
+        ddp = isinstance(self._model, DistributedDataParallel)
+        return self._model.module if ddp else self._model
+
+    def _measure(self, seen: dict[str, SeenImage]) -> dict[str, dict]:
+        model = self._plain_model()
+        if model is not None and not can_measure(model):
+            logger.info(f"No costs: the parts of a {type(model).__name__} are not known")
+        return image_costs(seen, model)
+
     def _read_regions(self, inputs: list[dict]) -> None:
-        model = self._model
-        if isinstance(model, DistributedDataParallel):
-            model = model.module
+        model = self._plain_model()
         if not inputs or not hasattr(model, "read_regions"):
             return
         for item, texts in zip(inputs, model.read_regions(inputs), strict=True):
@@ -178,26 +206,37 @@ class TextSpottingEvaluator(DatasetEvaluator):
                     self._regions += (1, text == want, text.lower() == want.lower())
 
     def _write(
-        self, report: Report, metrics: dict[str, float], words: dict[str, list[Word]]
+        self,
+        report: Report,
+        metrics: dict[str, float],
+        words: dict[str, list[Word]],
+        costs: dict[str, dict],
     ) -> None:
         self._output_dir.mkdir(parents=True, exist_ok=True)
         numbered = all(name.isdigit() for name in words)
         pattern = "res_img_{}.txt" if numbered else "res_{}.txt"
         write_submission(self._output_dir / "submission.zip", words, name=pattern)
         lines = [f"{self._name}, in %:", str(report)]
-        lines += [f"{key} {value:.4f}" for key, value in metrics.items() if key in _BESIDE_TABLE]
+        lines += [
+            f"{key} {value:.4f}" + (f" {_UNITS[key]}" if key in _UNITS else "")
+            for key, value in metrics.items()
+            if key.startswith(_BESIDE_TABLE)
+        ]
         table = "\n".join(lines)
         (self._output_dir / "results.txt").write_text(table + "\n", encoding="utf-8")
-        results = {"dataset": self._name, "metrics": metrics, **report.to_dict()}
+        results = {"dataset": self._name, "metrics": metrics, **report.to_dict(), "images": costs}
         (self._output_dir / "results.json").write_text(json.dumps(results, indent=1))
         logger.info(f"Evaluation of {table}\nFiles are in {self._output_dir}")
 
     def _draw(
-        self, name: str, file: str, truth: list[Word], words: list[Word], result: ImageResult
+        self,
+        name: str,
+        item: dict[str, Any],
+        truth: list[Word],
+        words: list[Word],
+        result: ImageResult,
     ) -> None:
-        image = cv2.imread(file)
-        if image is None:
-            raise OSError(f"{file}: cannot be read as an image")
+        image = load_image(item, "BGR")
         colors = np.full(len(words), "vermilion", dtype=object)
         colors[result.match.det_dont_care] = "grey"
         colors[result.match.det_index] = np.where(result.correct, "green", "orange")
@@ -221,7 +260,12 @@ class TextSpottingEvaluator(DatasetEvaluator):
             raise OSError(f"{path}: cannot be written")
 
 
-_BESIDE_TABLE = ("rec_accuracy", "rec_accuracy_ci", "fps", "seconds_per_image")
+# Beginnings of the metrics that the table does not show.
+_BESIDE_TABLE = ("rec_", "fps", "seconds_", "mean_", "share_", "cost_")
+_UNITS = {
+    "cost_published": "x 2^30 multiply-adds per image: backbone, FPN and RPN head",
+    "cost_whole": "x 2^30 multiply-adds per image: everything",
+}
 _LEGEND = [
     LegendEntry("ground truth", "sky"),
     LegendEntry("don't care", "grey", hatched=True),
@@ -231,10 +275,23 @@ _LEGEND = [
 ]
 
 
-def _read_truth(dataset_name: str, num_files: int) -> tuple[dict[str, list[Word]], dict[str, str]]:
-    """Words of all images by id, and file names of the first ones."""
+def _seen_image(item: dict, output: dict) -> SeenImage:
+    texts = output["instances"].pred_texts
+    return SeenImage(
+        size=tuple(item["image"].shape[-2:]) if "image" in item else None,
+        scale=output.get("scale"),
+        relative_cost=output.get("relative_cost"),
+        num_words=len(texts),
+        num_steps=decoding_steps(texts),
+    )
+
+
+def _read_truth(
+    dataset_name: str, num_pictured: int
+) -> tuple[dict[str, list[Word]], dict[str, dict[str, Any]]]:
+    """Words of all images by id, and the dictionaries of the first ones."""
     truth: dict[str, list[Word]] = {}
-    files: dict[str, str] = {}
+    pictured: dict[str, dict[str, Any]] = {}
     images = DatasetCatalog.get(dataset_name)
     for number in range(len(images)):
         image = images[number]
@@ -248,9 +305,9 @@ def _read_truth(dataset_name: str, num_files: int) -> tuple[dict[str, list[Word]
             )
             for item in image["annotations"]
         ]
-        if len(files) < num_files:
-            files[name] = image["file_name"]
-    return truth, files
+        if len(pictured) < num_pictured:
+            pictured[name] = image
+    return truth, pictured
 
 
 def _read_lexicons(
@@ -259,20 +316,25 @@ def _read_lexicons(
     unknown = sorted(set(wanted) - set(LEXICONS))
     if unknown:
         raise ValueError(f"TEST.LEXICONS: {unknown} unknown; known are {', '.join(LEXICONS)}")
-    paths = MetadataCatalog.get(dataset_name).get("lexicons", {})
+    # Paths, or functions that give a lexicon which is in no file.
+    sources = MetadataCatalog.get(dataset_name).get("lexicons", {})
     lexicons: dict[str, Lexicon | ImageLexicons | None] = {}
     for name in LEXICONS:
         if wanted and name not in wanted:
             continue
         if name == "none":
             lexicons[name] = None
-        elif name in paths:
-            if not wanted and not Path(paths[name]).exists():
+        elif name in sources:
+            source = sources[name]
+            if callable(source):
+                lexicons[name] = source()
+                continue
+            if not wanted and not Path(source).exists():
                 logger.warning(
-                    f"{dataset_name}: no scores with the {name} lexicon, {paths[name]} is missing"
+                    f"{dataset_name}: no scores with the {name} lexicon, {source} is missing"
                 )
                 continue
-            lexicons[name] = read_lexicon(paths[name])
+            lexicons[name] = read_lexicon(source)
     if not lexicons:
         raise ValueError(f"TEST.LEXICONS: {dataset_name} has none of {', '.join(wanted)}")
     return lexicons

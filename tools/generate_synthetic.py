@@ -1,0 +1,160 @@
+#!/usr/bin/env python
+r"""Write synthetic scenes with words to disk: images, annotations, lexicons, a contact sheet.
+
+    python tools/generate_synthetic.py --split test --output datasets/synthetic/test
+    python tools/generate_synthetic.py --num 5000 --seed 7 --backgrounds PHOTOS --output DIR
+
+Training and evaluation on synthetic_train, synthetic_val and synthetic_test need no files.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import cv2
+from rich.console import Console
+from rich.progress import track
+
+from dld_d2.data.report import AnnotationError
+from dld_d2.data.synthetic import SPLITS, SceneConfig, SyntheticDataset, draw_scene
+from dld_d2.data.synthetic.writer import (
+    contact_sheet,
+    write_annotations,
+    write_lexicons,
+    write_scene,
+)
+
+console = Console(stderr=True, soft_wrap=True, highlight=False)
+
+_BENCHMARK_SCENES = 200
+
+
+class UsageError(Exception):
+    """Nothing can be done as asked; the message says why and what to do."""
+
+
+def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--split", choices=tuple(SPLITS), help="the scenes of synthetic_SPLIT")
+    which.add_argument("--seed", type=int, help="scenes of your own (default 0)")
+    parser.add_argument("--num", type=int, help="how many (default: the whole split, or 100)")
+    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write into")
+    parser.add_argument(
+        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels (512 512)"
+    )
+    parser.add_argument("--backgrounds", metavar="DIR", help="photographs to put words on")
+    parser.add_argument(
+        "--word-crops", metavar="DIR", help="pictures of words, with labels.tsv, to paste"
+    )
+    parser.add_argument(
+        "--system-fonts", action="store_true", help="also use the fonts of this machine"
+    )
+    parser.add_argument(
+        "--image-format",
+        choices=("png", "jpg"),
+        default="png",
+        help="png (default) keeps every pixel, jpg takes a fifth of the space",
+    )
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw (default 1)")
+    parser.add_argument(
+        "--sheet", type=int, default=4, metavar="N", help="columns of the contact sheet, 0: none"
+    )
+    parser.add_argument(
+        "--benchmark", action="store_true", help="write nothing, measure scenes per second"
+    )
+    arguments = parser.parse_args(argv)
+    if arguments.output is None and not arguments.benchmark:
+        parser.error("--output is needed")
+    if arguments.workers < 1:
+        parser.error("--workers must be at least 1")
+    return arguments
+
+
+def open_dataset(arguments: argparse.Namespace) -> SyntheticDataset:
+    options = {
+        "backgrounds": arguments.backgrounds,
+        "word_crops": arguments.word_crops,
+        "use_system_fonts": arguments.system_fonts,
+    }
+    if arguments.size is not None:
+        options |= dict(zip(("height", "width"), arguments.size, strict=True))
+    config = SceneConfig(**options)
+    if arguments.split is None:
+        return SyntheticDataset(arguments.num or 100, arguments.seed or 0, config)
+    if config != SceneConfig():
+        raise UsageError(
+            f"--split {arguments.split} is fixed: for scenes of another size, with other "
+            "backgrounds, words or fonts, leave --split out and give --seed and --num"
+        )
+    length, seed = SPLITS[arguments.split]
+    return SyntheticDataset(
+        min(arguments.num or length, length), seed, config, prefix=arguments.split
+    )
+
+
+def generate(dataset: SyntheticDataset, arguments: argparse.Namespace) -> None:
+    folder = arguments.output
+    if folder.exists() and any(folder.iterdir()):
+        raise UsageError(f"{folder} is not empty; remove it or choose another folder")
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    suffix = f".{arguments.image_format}"
+    write = partial(write_scene, dataset, folder=folder, suffix=suffix)
+    options = {"total": len(dataset), "console": console, "transient": True}
+    if arguments.workers == 1:
+        for _ in track(map(write, range(len(dataset))), "Drawing", **options):
+            pass
+    else:
+        with ProcessPoolExecutor(
+            arguments.workers, initializer=cv2.setNumThreads, initargs=(1,)
+        ) as pool:
+            for _ in track(
+                pool.map(write, range(len(dataset)), chunksize=16), "Drawing", **options
+            ):
+                pass
+    write_annotations(dataset, folder, suffix)
+    write_lexicons(dataset, folder / "lexicons")
+    if arguments.sheet > 0:
+        for name, annotated in (("contact_sheet", False), ("contact_sheet_annotated", True)):
+            sheet = contact_sheet(dataset, arguments.sheet, annotated=annotated)
+            (folder / f"{name}.png").write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
+    console.print(f"{len(dataset)} scenes in {folder}", markup=False)
+
+
+def benchmark(dataset: SyntheticDataset) -> None:
+    """Scenes per second of one core, the best of five rounds."""
+    cv2.setNumThreads(1)
+    number = min(_BENCHMARK_SCENES, len(dataset))
+    best = 0.0
+    for _ in range(5):
+        start = time.perf_counter()
+        for index in range(number):
+            draw_scene(dataset.config, dataset.seed, index)
+        best = max(best, number / (time.perf_counter() - start))
+    size = f"{dataset.config.height} x {dataset.config.width}"
+    console.print(f"{best:.1f} scenes of {size} pixels per second on one core", markup=False)
+
+
+def main(argv: list[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    try:
+        dataset = open_dataset(arguments)
+        if arguments.benchmark:
+            benchmark(dataset)
+        else:
+            generate(dataset, arguments)
+    except (UsageError, AnnotationError, ValueError, OSError) as error:
+        console.print(f"error: {error}", style="red", markup=False)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
