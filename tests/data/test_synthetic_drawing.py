@@ -177,7 +177,7 @@ def test_photographs_as_backgrounds(tmp_path):
 def crop_folder(folder, labels):
     for name, color in (("a.png", (0, 0, 255)), ("b.png", (0, 0, 255))):
         folder.mkdir(exist_ok=True)
-        cv2.imwrite(str(folder / name), np.full((20, 60, 3), color, dtype=np.uint8))
+        cv2.imwrite(str(folder / name), np.full((80, 240, 3), color, dtype=np.uint8))
     write_image(folder / "upright.png", 10, 50)
     (folder / "labels.tsv").write_text(labels, encoding="utf-8")
     return str(folder)

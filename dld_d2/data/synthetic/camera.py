@@ -19,28 +19,28 @@ _MAX_BLUR = 3.0  # pixels; more is not seen in photographs that are kept
 def photograph(
     canvas: np.ndarray, config: SceneConfig, min_letter_height: float, draws: Draws
 ) -> np.ndarray:
-    """(H, W, 3) float32 BGR, which is overwritten, to (H, W, 3) uint8 BGR.
+    """(H, W, 3) float32 BGR to (H, W, 3) uint8 BGR.
 
     Args:
         min_letter_height: of the readable words, in pixels. It limits the blur.
     """
     height, width = canvas.shape[:2]
     if draws.chance(0.7):
-        _light(canvas, draws)
+        canvas = cv2.multiply(canvas, cv2.merge([_light(draws, height, width)] * 3))
     contrast, brightness = draws.uniform(0.7, 1.15), draws.uniform(-18, 18)
-    cast = np.array([draws.uniform(0.93, 1.07) for _ in range(3)], dtype=np.float32)
-    canvas *= contrast * cast
-    canvas += 128 * (1 - contrast) + brightness
+    cast = [draws.uniform(0.93, 1.07) for _ in range(3)]
+    # One pass over all pixels: a colour matrix with an offset.
+    matrix = np.diag([*(contrast * value for value in cast), 0.0])[:3]
+    matrix[:, 3] = 128 * (1 - contrast) + brightness
+    canvas = cv2.transform(canvas, matrix)
     canvas = _blurred(canvas, config, min_letter_height, draws)
     if draws.chance(0.75):
         sigma = config.noise * draws.unit() ** 2
-        grain = sigma * white_noise(draws, height, width)
-        if draws.chance(0.5):
-            canvas += grain[..., None]
-        else:
-            for channel in range(3):
-                canvas[..., channel] += sigma * white_noise(draws, height, width)
-    image = cv2.convertScaleAbs(np.maximum(canvas, 0, out=canvas))
+        colored = draws.chance(0.5)
+        grain = [white_noise(draws, height, width) for _ in range(3 if colored else 1)]
+        cv2.scaleAdd(cv2.merge(grain if colored else grain * 3), sigma, canvas, canvas)
+    # Saturates: what is below 0 becomes 0, above 255, 255.
+    image = cv2.add(canvas, 0, dtype=cv2.CV_8U)
     if draws.chance(config.jpeg):
         quality = draws.integer(*config.jpeg_quality)
         _, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
@@ -48,14 +48,12 @@ def photograph(
     return image
 
 
-def _light(canvas: np.ndarray, draws: Draws) -> None:
-    """Uneven light, of at most a factor of about two between the extremes."""
-    height, width = canvas.shape[:2]
+def _light(draws: Draws, height: int, width: int) -> np.ndarray:
+    """(height, width) float32: uneven light, a factor of less than two between its extremes."""
     field = smooth_field(draws, height, width, draws.integer(1, 3))
     field *= draws.uniform(0.03, 0.13)
     field += 1
-    np.clip(field, 0.7, 1.25, out=field)
-    canvas *= field[..., None]
+    return np.clip(field, 0.7, 1.25, out=field)
 
 
 def _blurred(

@@ -12,9 +12,21 @@ from .fonts import Font, TextRun
 from .texts import TextSource
 from .word_crops import WordCrop
 
-__all__ = ["Block", "BlockWord", "Box", "Style", "compose_block", "compose_picture"]
+__all__ = [
+    "MAX_ENLARGEMENT",
+    "Block",
+    "BlockWord",
+    "Box",
+    "Style",
+    "compose_block",
+    "compose_picture",
+    "run_of",
+]
 
 Box = tuple[float, float, float, float]
+
+MAX_ENLARGEMENT = 1.5
+"""A capital letter may become this much higher than the picture of a word is: more is a blur."""
 
 _CAP_OF_CROP = 0.72  # a capital's height, typically, in a box around a word
 
@@ -141,7 +153,7 @@ def compose_block(
     return _centred(Block(tuple(placed), style, panel, padding))
 
 
-def compose_picture(draws: Draws, crop: WordCrop, height: float, widest: float) -> Block:
+def compose_picture(crop: WordCrop, height: float, widest: float) -> Block:
     """A block that is the picture of a word.
 
     Args:

@@ -38,11 +38,11 @@ class TextRun(NamedTuple):
     """Where the letters of a text are, in em, from the start of its baseline, y downwards.
 
     Attributes:
-        origins: (N,) float64, x of each letter's own origin.
+        origins: x of each letter's own origin.
         ink: x0, y0, x1, y1 of what is black.
     """
 
-    origins: np.ndarray
+    origins: list[float]
     ink: tuple[float, float, float, float]
 
 
@@ -67,13 +67,15 @@ class Font:
         Args:
             spacing: em added after each letter.
         """
-        letters = [_measures(self.path, character) for character in text]
-        advances = [letter.advance + spacing for letter in letters]
-        origins = np.concatenate([[0.0], np.cumsum(advances)[:-1]])
-        inks = np.array([letter.ink for letter in letters])
-        inks[:, [0, 2]] += origins[:, None]
-        low, high = inks[:, :2].min(axis=0), inks[:, 2:].max(axis=0)
-        return TextRun(origins, (*low.tolist(), *high.tolist()))
+        origins, boxes, x = [], [], 0.0
+        for character in text:
+            letter = _measures(self.path, character)
+            x0, y0, x1, y1 = letter.ink
+            origins.append(x)
+            boxes.append((x + x0, y0, x + x1, y1))
+            x += letter.advance + spacing
+        left, top, right, bottom = zip(*boxes, strict=True)
+        return TextRun(origins, (min(left), min(top), max(right), max(bottom)))
 
     def mask(self, text: str, run: TextRun) -> tuple[np.ndarray, float, float]:
         """Draw a text at `EM` pixels per em.
@@ -85,7 +87,7 @@ class Font:
         left, top = (int(np.floor(v * EM)) - 4 for v in run.ink[:2])
         right, bottom = (int(np.ceil(v * EM)) + 4 for v in run.ink[2:])
         mask = np.zeros((bottom - top, right - left), dtype=np.uint8)
-        for character, origin in zip(text, run.origins.tolist(), strict=True):
+        for character, origin in zip(text, run.origins, strict=True):
             glyph, x, y = _glyph(self.path, character)
             x += round(origin * EM) - left
             y -= top

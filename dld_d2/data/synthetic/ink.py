@@ -58,7 +58,7 @@ def draw_block(canvas: np.ndarray, placed: PlacedBlock, config: SceneConfig, dra
     if block.panel:
         _draw_board(canvas, part, board, block, draws)
     color = _ink_color(canvas, part, board, placed, config, draws)
-    ground = luma(part.of(canvas)[board > 128].mean(axis=0)) if (board > 128).any() else 128.0
+    ground = luma(np.array(cv2.mean(part.of(canvas), cv2.compare(board, 128, cv2.CMP_GT))[:3]))
     edge = _opposite(draws, float(luma(color)), float(ground))
     if placed.faint:
         edge = None
@@ -154,9 +154,10 @@ def _fill(polygon: np.ndarray, part: _Part) -> np.ndarray:
 
 def _blend(image: np.ndarray, mask: np.ndarray, color: np.ndarray, opacity: float = 1.0) -> None:
     """Paint `color`, (3,) or (h, w, 3), where the uint8 `mask` is, in place."""
-    alpha = mask.astype(np.float32)[..., None]
-    alpha *= opacity / 255
-    image += alpha * (color - image)
+    alpha = cv2.merge([mask.astype(np.float32) * (opacity / 255)] * 3)
+    difference = color - image
+    difference *= alpha
+    image += difference
 
 
 def _draw_board(

@@ -11,7 +11,13 @@ import numpy as np
 
 from ..geometry import clip_to_image, region_area
 from ..records import DONT_CARE
-from .compose import Block, BlockWord, compose_block, compose_picture
+from .compose import (
+    MAX_ENLARGEMENT,
+    Block,
+    BlockWord,
+    compose_block,
+    compose_picture,
+)
 from .config import Population, SceneConfig
 from .draws import Draws
 from .fonts import Font, scene_fonts
@@ -152,7 +158,10 @@ class _Layout:
         config, draws = self.config, self.draws
         if picture and self.crops and draws.chance(config.word_crop_share):
             height = draws.log_uniform(*population.letter_height)
-            return compose_picture(draws, draws.pick(self.crops), height, 0.9 * config.width)
+            for _ in range(12):
+                crop = draws.pick(self.crops)
+                if height <= MAX_ENLARGEMENT * crop.height:
+                    return compose_picture(crop, height, 0.9 * config.width)
         low, high = population.letter_height
         if kind == "perspective":
             # Room for what perspective enlarges and reduces.
@@ -199,10 +208,19 @@ class _Layout:
                 x, y = self._across_border(hull, size)
             else:
                 x, y = (self.draws.uniform(a, b) for a, b in zip(low, high, strict=True))
-            moved = hull + np.array([x, y])
-            if all(convex_apart(moved, other, _GAP) for other in self.hulls):
+            if self._is_free(hull + np.array([x, y])):
                 return pose.moved(x, y)
         return None
+
+    def _is_free(self, hull: np.ndarray) -> bool:
+        if not self.hulls:
+            return True
+        low, high = hull.min(axis=0), hull.max(axis=0)
+        others = np.stack(self.hulls)
+        # Most blocks are far apart, which their bounding boxes show at once.
+        apart = (low > others.max(axis=1) + _GAP) | (high < others.min(axis=1) - _GAP)
+        near = np.flatnonzero(~apart.any(axis=1))
+        return all(convex_apart(hull, self.hulls[i], _GAP) for i in near)
 
     def _across_border(self, hull: np.ndarray, size: np.ndarray) -> tuple[float, float]:
         """A place at which a part of the hull lies outside."""

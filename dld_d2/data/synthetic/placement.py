@@ -139,11 +139,9 @@ def box_corners(x0: float, y0: float, x1: float, y1: float) -> np.ndarray:
 def convex_apart(a: np.ndarray, b: np.ndarray, gap: float = 0.0) -> bool:
     """Whether a side of one of two convex polygons (K, 2) separates them by more than `gap`.
 
-    That is so if and only if they are disjoint, for no gap; else it is a little stricter than
-    their distance.
+    For no gap that is so if and only if they are disjoint; otherwise it is a little stricter than
+    their distance at corners.
     """
-    if (a.min(axis=0) > b.max(axis=0) + gap).any() or (b.min(axis=0) > a.max(axis=0) + gap).any():
-        return True
     sides = np.concatenate([np.roll(a, -1, axis=0) - a, np.roll(b, -1, axis=0) - b])
     normals = np.stack([sides[:, 1], -sides[:, 0]], axis=1)
     normals /= np.maximum(np.linalg.norm(normals, axis=1, keepdims=True), 1e-12)

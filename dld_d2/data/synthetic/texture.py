@@ -40,8 +40,12 @@ def white_noise(draws: Draws, height: int, width: int) -> np.ndarray:
 
 def smooth_field(draws: Draws, height: int, width: int, cells: int) -> np.ndarray:
     """(height, width) float32 noise of about unit variance with `cells` waves along a side."""
-    small = np.ascontiguousarray(white_noise(draws, cells + 1, cells + 1))
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+    field = np.ascontiguousarray(white_noise(draws, cells + 1, cells + 1))
+    if 8 * cells < min(height, width):
+        # So smooth a field is well kept by a quarter of the pixels, at a fraction of the cost.
+        field = cv2.resize(field, (width // 4, height // 4), interpolation=cv2.INTER_CUBIC)
+        return cv2.resize(field, (width, height), interpolation=cv2.INTER_LINEAR)
+    return cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def texture(
@@ -53,15 +57,17 @@ def texture(
         finest: waves along a side of the finest scale.
         roughness: amplitude of each scale relative to the next coarser one.
     """
-    field = np.zeros((height, width), dtype=np.float32)
-    cells, amplitude, power = 4, 1.0, 0.0
-    while cells <= finest:
-        cv2.scaleAdd(smooth_field(draws, height, width, cells), amplitude, field, field)
-        power += amplitude**2
-        amplitude *= roughness
+    # From coarse to fine, each scale on a grid of its own size: one resizing is of full size.
+    cells, amplitude, power = 4, 1.0, 1.0
+    field = np.array(white_noise(draws, cells + 1, cells + 1))
+    while 4 * cells <= finest:
         cells *= 4
+        amplitude *= roughness
+        power += amplitude**2
+        field = cv2.resize(field, (cells + 1, cells + 1), interpolation=cv2.INTER_CUBIC)
+        field += amplitude * white_noise(draws, cells + 1, cells + 1)
     field /= np.sqrt(power)
-    return field
+    return cv2.resize(field, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def luma(color: np.ndarray) -> np.ndarray:
