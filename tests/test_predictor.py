@@ -100,7 +100,11 @@ def test_words_come_in_pixels_of_the_given_image(tmp_path, config_file, image_fo
     image = picture()
     given = image if kind == "array" else save(tmp_path, "a.png", image)
     given = Path(given) if kind == "path" else given
-    (word,) = spotter(given)
+    result = spotter(given)
+    assert result.image_size == (200, 300) and result.input_size == (100, 150)
+    assert (result.scale, result.relative_cost) == (1.0, 1.0)
+    (word,) = result
+    assert result[0] is word and result.words == (word,)
     assert word.text == "é7 150x100"  # the weights were loaded and the short side scaled
     assert word.score == 0.5 and word.detection_score == 0.75
     assert word.polygon.dtype == np.float32 and word.polygon.shape == (4, 2)
@@ -109,7 +113,8 @@ def test_words_come_in_pixels_of_the_given_image(tmp_path, config_file, image_fo
 
 
 def test_image_without_words(config_file):
-    assert TextSpotter(make_cfg(config_file))(picture(block=None)) == []
+    result = TextSpotter(make_cfg(config_file))(picture(block=None))
+    assert list(result) == [] and len(result) == 0 and result.words == ()
 
 
 def test_any_contiguity(config_file):
@@ -141,6 +146,77 @@ def test_unreadable_files_and_weights_are_named(tmp_path, config_file, weights):
         TextSpotter(make_cfg(config_file, "MODEL.WEIGHTS", ""))
     with pytest.raises(FileNotFoundError, match=r"other\.pth"):
         TextSpotter(make_cfg(config_file, "MODEL.WEIGHTS", str(tmp_path / "other.pth")))
+
+
+SIZES = [(200, 300), (300, 200), (200, 302), (100, 400), (200, 290), (600, 200), (100, 100)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_batches_keep_order_and_report_what_cannot_be_read(tmp_path, config_file, batch_size):
+    spotter = TextSpotter(make_cfg(config_file))
+    images = [picture(height=h, width=w) for h, w in SIZES]
+    images[1] = save(tmp_path, "turned.png", images[1])
+    images[3:3] = [tmp_path / "missing.png", None, np.zeros((5, 5), np.uint8)]
+    results = list(spotter.predict_many(iter(images), batch_size=batch_size))
+    assert len(results) == len(images)
+    for image, result in zip(images, results, strict=True):
+        if isinstance(result, Exception):
+            continue
+        assert [w.text for w in result] == [w.text for w in spotter(image)]
+        assert [w.polygon.tolist() for w in result] == [w.polygon.tolist() for w in spotter(image)]
+    missing, none, grey = results[3:6]
+    assert isinstance(missing, FileNotFoundError) and "missing.png" in str(missing)
+    assert isinstance(none, ValueError) and "a file name or an array, got None" in str(none)
+    assert isinstance(grey, ValueError) and "BGR" in str(grey)
+    assert list(spotter.predict_many([])) == []
+
+
+def test_batches_are_read_when_they_are_needed(config_file):
+    read = []
+
+    def images():
+        for number in range(100):
+            read.append(number)
+            yield picture()
+
+    results = TextSpotter(make_cfg(config_file)).predict_many(images(), batch_size=2)
+    assert read == []
+    assert next(results)[0].text == "é7 150x100"
+    assert len(read) < 20
+
+
+def test_one_image_that_is_too_large_for_the_device(config_file, monkeypatch):
+    spotter = TextSpotter(make_cfg(config_file))
+    find, calls = spotter.model.forward, []
+
+    def forward(inputs):
+        calls.append(len(inputs))
+        if any(item["image"].shape[2] > 200 for item in inputs):
+            raise torch.cuda.OutOfMemoryError("no")
+        return find(inputs)
+
+    monkeypatch.setattr(spotter.model, "forward", forward)
+    images = [picture(width=w) for w in (300, 410, 390)]
+    narrow, wide, other = spotter.predict_many(images, batch_size=4)
+    assert calls[0] > 1
+    assert len(narrow) == len(other) == 1
+    assert isinstance(wide, MemoryError) and "lower INPUT.MAX_SIZE_TEST" in str(wide)
+
+
+def test_wrong_uses_of_batches_fail_at_once(config_file):
+    spotter = TextSpotter(make_cfg(config_file))
+    with pytest.raises(TypeError, match=r"expected several images.*photo\.jpg"):
+        spotter.predict_many("photo.jpg")
+    with pytest.raises(ValueError, match="batch size of 0"):
+        spotter.predict_many([picture()], batch_size=0)
+    for use in (
+        lambda: spotter.cost_bias,
+        lambda: spotter.scale_logits([]),
+        lambda: spotter.set_target_cost([], 0.5),
+        lambda: TextSpotter(make_cfg(config_file), cost_bias=1.0),
+    ):
+        with pytest.raises(ValueError, match="no resolution selector"):
+            use()
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +257,7 @@ def test_demo_writes_results_and_pictures(run, tmp_path):
     assert [image["file"] for image in whole["images"]] == [first, first.replace("one", "two")]
     one, two = whole["images"]
     assert (one["width"], one["height"]) == (300, 200)
+    assert (one["scale"], one["relative_cost"]) == (1.0, 1.0)
     (word,) = one["words"]
     assert word["text"] == "é7 150x100" and word["score"] == 0.5
     assert word["detection_score"] == 0.75 and len(word["polygon"]) == 4
@@ -195,7 +272,7 @@ def test_demo_names_what_it_cannot_read_and_goes_on(run, tmp_path):
     bad = tmp_path / "in" / "bad.jpg"
     bad.write_bytes(b"\xff\xd8\xff not a jpeg")
     missing = str(tmp_path / "in" / "missing.jpg")
-    code, whole, messages = run(str(bad), missing, good)
+    code, whole, messages = run(str(bad), missing, good, more=["--batch-size", "4"])
     assert code == 1
     assert [image["file"] for image in whole["images"]] == [good]
     assert [entry["file"] for entry in whole["failed"]] == [str(bad), missing]
@@ -243,7 +320,9 @@ def test_demo_says_what_is_wrong(run, tmp_path, demo, config_file, capsys):
         ([str(tmp_path / "empty")], [], "there are no images in"),
         ([file], ["--opts", "MODEL.WEIGHTS", ""], "MODEL.WEIGHTS is empty"),
         ([file], ["--opts", "MODEL.WEIGHTS", "nowhere.pth"], "nowhere.pth"),
-        ([file], ["--opts", "MODEL.WEIGTHS", "a.pth"], "MODEL.WEIGTHS"),
+        ([file], ["--opts", "MODEL.WEIGTHS", "a.pth"], "MODEL.WEIGHTS"),
+        ([file], ["--target-cost", "0.5"], "--target-cost: this model has no resolution selector"),
+        ([file], ["--cost-bias", "0.5"], "this model has no resolution selector"),
     ):
         code, whole, messages = run(*inputs, more=more)
         assert (code, whole) == (2, None)
@@ -253,6 +332,9 @@ def test_demo_says_what_is_wrong(run, tmp_path, demo, config_file, capsys):
         run(file, more=["--confidence-threshold", "1.5"])
     assert stop.value.code == 2
     assert "between 0 and 1" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        run(file, more=["--batch-size", "0"])
+    assert "--batch-size must be at least 1" in capsys.readouterr().err
     code = demo.main(
         ["--config-file", config_file, "--output", str(tmp_path / "in" / "a.png"), "--input", file]
     )

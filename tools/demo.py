@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 r"""Read the words in photographs: one JSON file with all results, and a picture of each.
 
+    python tools/demo.py --model student.pth --input PHOTOS --output DIR
     python tools/demo.py --config-file configs/CONFIG.yaml --input PHOTOS --output DIR \
         --opts MODEL.WEIGHTS weights.pth
 
@@ -11,7 +12,6 @@ could be done at all.
 from __future__ import annotations
 
 import argparse
-import glob
 import json
 import os
 import sys
@@ -20,15 +20,14 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import torch
 from detectron2.utils.logger import setup_logger
-from PIL import Image
 from rich.console import Console
 from rich.progress import track
 
 from dld_d2.data.mapper import read_image
+from dld_d2.engine.image_paths import find_images
 from dld_d2.engine.setup import setup_cfg
-from dld_d2.predictor import TextSpotter, Word
+from dld_d2.predictor import SpottingResult, TextSpotter, Word
 from dld_d2.visualization import DrawnWord, draw_words
 
 console = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -40,7 +39,13 @@ class UsageError(Exception):
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Read the words in photographs.")
-    parser.add_argument("--config-file", required=True, metavar="FILE", help="configuration (YAML)")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--model", metavar="FILE", help="what tools/export_student.py made")
+    source.add_argument(
+        "--config-file",
+        metavar="FILE",
+        help="configuration (YAML); the weights are those that its MODEL.WEIGHTS names",
+    )
     parser.add_argument(
         "--input",
         required=True,
@@ -61,6 +66,28 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="SCORE",
         help="leave out regions with a lower detection score (default: as configured)",
     )
+    budget = parser.add_mutually_exclusive_group()
+    budget.add_argument(
+        "--cost-bias",
+        type=float,
+        metavar="B",
+        help="how much cost weighs in choosing scales: above 0 cheaper, below 0 more accurate than "
+        "trained (default: as configured)",
+    )
+    budget.add_argument(
+        "--target-cost",
+        type=float,
+        metavar="C",
+        help="take the cost bias with which these images cost this much on average, relative to "
+        "the full resolution; they are looked at twice",
+    )
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        default=1,
+        metavar="N",
+        help="images that run together, faster on a GPU (default 1)",
+    )
     parser.add_argument("--no-pictures", action="store_true", help="write results.json alone")
     parser.add_argument(
         "--opts",
@@ -73,34 +100,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     threshold = arguments.confidence_threshold
     if threshold is not None and not 0 <= threshold <= 1:
         parser.error(f"--confidence-threshold must be between 0 and 1, got {threshold}")
+    if arguments.batch_size < 1:
+        parser.error(f"--batch-size must be at least 1, got {arguments.batch_size}")
     return arguments
-
-
-def find_images(paths: Sequence[str]) -> list[str]:
-    """Files that the arguments mean, each once, in the order given.
-
-    A path that names nothing stays in the list, so that it is reported like any other file that
-    cannot be read.
-    """
-    Image.init()  # fills in the extensions that Pillow knows
-    found: dict[str, None] = {}
-    for path in paths:
-        if os.path.isdir(path):
-            names = sorted(os.listdir(path))
-            files = [os.path.join(path, name) for name in names if _is_image_name(name)]
-        elif os.path.exists(path):
-            files = [path]
-        else:
-            files = [f for f in sorted(glob.glob(path, recursive=True)) if os.path.isfile(f)]
-            files = files or [path]
-        found.update(dict.fromkeys(files))
-    if not found:
-        raise UsageError(f"there are no images in {', '.join(paths)}")
-    return list(found)
-
-
-def _is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in Image.EXTENSION
 
 
 def picture_names(files: Sequence[str]) -> list[str]:
@@ -117,20 +119,16 @@ def picture_names(files: Sequence[str]) -> list[str]:
     return names
 
 
-def read_words(spotter: TextSpotter, file: str, picture: Path | None) -> dict:
-    """What goes into the JSON file for one image; draws its picture."""
-    image = read_image(file, "BGR")
-    words = spotter(image)
-    result = {
+def describe_image(file: str, result: SpottingResult) -> dict:
+    """What goes into the JSON file for one image."""
+    return {
         "file": file,
-        "width": image.shape[1],
-        "height": image.shape[0],
-        "words": [describe(word) for word in words],
+        "width": result.image_size[1],
+        "height": result.image_size[0],
+        "scale": result.scale,
+        "relative_cost": round(result.relative_cost, 6),
+        "words": [describe(word) for word in result],
     }
-    if picture is not None:
-        save_picture(picture, image, words)
-        result["picture"] = os.path.join(picture.parent.name, picture.name)
-    return result
 
 
 def describe(word: Word) -> dict:
@@ -156,9 +154,26 @@ def build_spotter(arguments: argparse.Namespace) -> TextSpotter:
     if arguments.confidence_threshold is not None:
         opts += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", str(arguments.confidence_threshold)]
     try:
-        return TextSpotter(setup_cfg(arguments.config_file, opts))
+        if arguments.model:
+            return TextSpotter.from_file(arguments.model, cost_bias=arguments.cost_bias, opts=opts)
+        cfg = setup_cfg(arguments.config_file, opts)
+        return TextSpotter(cfg, cost_bias=arguments.cost_bias)
     except (ValueError, OSError) as error:
         raise UsageError(str(error)) from error
+
+
+def meet_target(spotter: TextSpotter, files: Sequence[str], arguments: argparse.Namespace) -> None:
+    """Set the cost bias; files that cannot be read are left for the reading to report."""
+    try:
+        found = spotter.scale_logits(files, arguments.batch_size)
+        found = track(found, "Choosing", total=len(files), console=console, transient=True)
+        logits = [item for item in found if not isinstance(item, Exception)]
+        if not logits:
+            return
+        budget = spotter.set_target_cost_from_logits(logits, arguments.target_cost)
+    except ValueError as error:
+        raise UsageError(f"--target-cost: {error}") from error
+    console.print(f"cost bias {budget.cost_bias:.6g}: mean relative cost {budget.mean_cost:.4f}")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -169,37 +184,49 @@ def run(arguments: argparse.Namespace) -> int:
     except OSError as error:
         raise UsageError(f"{arguments.output} cannot be made into a folder: {error}") from error
     spotter = build_spotter(arguments)
+    if arguments.target_cost is not None:
+        meet_target(spotter, files, arguments)
 
-    results, failed = [], []
-    names = picture_names(files)
+    described, failed = [], []
+
+    def fail(file: str, error: Exception) -> None:
+        failed.append({"file": file, "error": str(error)})
+        console.print(str(error), style="red", markup=False)
+
+    results = spotter.predict_many(files, arguments.batch_size)
     try:
-        for file, name in track(
-            list(zip(files, names, strict=True)), "Reading", console=console, transient=True
+        for file, name, result in track(
+            zip(files, picture_names(files), results, strict=True),
+            "Reading",
+            total=len(files),
+            console=console,
+            transient=True,
         ):
+            if isinstance(result, Exception):
+                fail(file, result)
+                continue
+            entry = describe_image(file, result)
             try:
-                picture = None if arguments.no_pictures else pictures / name
-                results.append(read_words(spotter, file, picture))
+                if not arguments.no_pictures:
+                    save_picture(pictures / name, read_image(file, "BGR"), result)
+                    entry["picture"] = os.path.join(pictures.name, name)
             except OSError as error:
-                failed.append({"file": file, "error": str(error)})
-                console.print(str(error), style="red", markup=False)
-            except torch.cuda.OutOfMemoryError:
-                error = (
-                    f"{file}: too large for the memory of this device; lower INPUT.MAX_SIZE_TEST"
-                )
-                failed.append({"file": file, "error": error})
-                console.print(error, style="red", markup=False)
+                fail(file, error)
+                continue
+            described.append(entry)
     finally:
         # An interrupted run keeps what it has.
-        whole = {"config_file": arguments.config_file, "images": results, "failed": failed}
+        source = {"model": arguments.model, "config_file": arguments.config_file}
+        whole = {**source, "images": described, "failed": failed}
         text = json.dumps(whole, ensure_ascii=False, indent=1)
         # What is not Unicode in a file name becomes an escape that JSON readers understand.
         (arguments.output / "results.json").write_text(
             text + "\n", encoding="utf-8", errors="backslashreplace"
         )
 
-    number = sum(len(result["words"]) for result in results)
+    number = sum(len(entry["words"]) for entry in described)
     console.print(
-        f"{number} words in {len(results)} images: {arguments.output / 'results.json'}"
+        f"{number} words in {len(described)} images: {arguments.output / 'results.json'}"
         + (f"; {len(failed)} could not be read" if failed else ""),
         markup=False,
     )
@@ -212,7 +239,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     setup_logger(name="dld_d2", abbrev_name="dld_d2")
     try:
         return run(arguments)
-    except UsageError as error:
+    except (UsageError, FileNotFoundError) as error:
         console.print(f"error: {error}", style="red", markup=False)
         return 2
 

@@ -1,6 +1,7 @@
 import json
 import logging
 import time
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -8,14 +9,19 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.evaluation import print_csv_format
+from detectron2.modeling import build_model
 from detectron2.structures import Instances
 from detectron2.utils import comm
 from torch import nn
 
+import dld_d2.modeling  # noqa: F401  (registers the models)
+from dld_d2.analysis.cost import measure_cost
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.engine.timing import ForwardTimer
 from dld_d2.evaluation import read_submission
 from dld_d2.evaluation.evaluator import TextSpottingEvaluator
+
+TINY = Path(__file__).resolve().parents[2] / "configs" / "tiny" / "Base-tiny.yaml"
 
 
 def box(x, y, width=20, height=10):
@@ -192,6 +198,71 @@ def test_processes_put_their_images_together(dataset, tmp_path, monkeypatch, eva
             assert not results
     same = {k: v for k, v in evaluated.items() if not k.startswith(("rec", "fps", "sec"))}
     assert dict(results["text_spotting"]) == same
+
+
+class Chooser(Reader):
+    """Looks at every image at a scale of its own."""
+
+    scales = (0.25, 0.5, 1.0)
+
+    def forward(self, inputs):
+        chosen = {"img_1": 0.25, "img_2": 0.5, "img_3": 0.25}
+        return [
+            {**output, "scale": chosen[x["image_id"]], "relative_cost": chosen[x["image_id"]] ** 2}
+            for x, output in zip(inputs, super().forward(inputs), strict=True)
+        ]
+
+
+def test_chosen_scales_are_reported(dataset, tmp_path):
+    model = Chooser(FOUND)
+    evaluator = TextSpottingEvaluator(dataset, output_dir=tmp_path, model=model)
+    metrics = run(evaluator, model, inputs_of(dataset))["text_spotting"]
+    assert metrics["mean_scale"] == pytest.approx(1 / 3)
+    assert metrics["mean_relative_cost"] == pytest.approx((2 / 16 + 1 / 4) / 3)
+    shares = {key: value for key, value in metrics.items() if key.startswith("share")}
+    assert shares == {
+        "share_scale_0.25": pytest.approx(2 / 3),
+        "share_scale_0.5": pytest.approx(1 / 3),
+        "share_scale_1": 0.0,
+    }
+    assert all(type(value) is float for value in metrics.values())
+    assert "share_scale_0.5 0.3333" in (tmp_path / "results.txt").read_text()
+    images = json.loads((tmp_path / "results.json").read_text())["images"]
+    assert images["img_2"] == {"num_words": 3, "scale": 0.5, "relative_cost": 0.25}
+    # A Reader's parts are unknown.
+    assert not any(key.startswith("cost_") for key in metrics)
+
+
+@pytest.mark.parametrize("distils", [False, True])
+def test_costs_are_those_of_each_image(dataset, tmp_path, distils):
+    options = ["MODEL.RECOGNITION.MAX_LENGTH", "9", "MODEL.DISTILL.SELECTOR.COST", "power"]
+    if distils:
+        options += ["MODEL.META_ARCHITECTURE", "DynamicResolutionDistiller"]
+    model = build_model(setup_cfg(str(TINY), options)).eval()
+    reader = Chooser(FOUND) if distils else Reader(FOUND)
+    evaluator = TextSpottingEvaluator(dataset, output_dir=tmp_path, model=model)
+    sizes = {"img_1": (64, 96), "img_2": (64, 130), "img_3": (96, 64)}
+    evaluator.reset()
+    for item in inputs_of(dataset):
+        output = reader([item])
+        image = torch.zeros(3, *sizes[item["image_id"]])
+        instances = item["instances"]
+        model.read_regions = lambda inputs, i=instances: [[""] * int((~i.gt_ignore).sum())]
+        evaluator.process([{**item, "image": image}], output)
+    metrics = evaluator.evaluate()["text_spotting"]
+    # img_1: 2 words of at most 5 characters, img_2: 3 words of at most 5, img_3: none.
+    scales = (0.25, 0.5, 0.25) if distils else (1.0, 1.0, 1.0)
+    whole, published = [], []
+    for size, scale, words, steps in zip(sizes.values(), scales, (2, 3, 0), (6, 6, 0), strict=True):
+        table = measure_cost(model, *size, num_regions=words, num_characters=steps, scale=scale)
+        published.append(table.published / 2**30)
+        whole.append(table.total / 2**30)
+    assert metrics["cost_published"] == pytest.approx(sum(published) / 3)
+    assert metrics["cost_whole"] == pytest.approx(sum(whole) / 3)
+    images = json.loads((tmp_path / "results.json").read_text())["images"]
+    assert [row["cost_whole"] for row in images.values()] == pytest.approx(whole)
+    assert ("mean_scale" in metrics) == distils
+    assert "multiply-adds per image: everything" in (tmp_path / "results.txt").read_text()
 
 
 def test_without_a_model_speed_and_reading_are_left_out(dataset, tmp_path):

@@ -1,0 +1,72 @@
+"""Words found in an image, as users get them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from detectron2.structures import Instances
+
+__all__ = ["SpottingResult", "Word", "words_of"]
+
+
+@dataclass(frozen=True, eq=False)
+class Word:
+    """A word found in an image.
+
+    Attributes:
+        polygon: (K, 2) float32, vertices (x, y) in pixels of the image; pixel (0, 0) covers
+            [0, 1] x [0, 1].
+        text: transcription.
+        score: confidence of the transcription, in [0, 1].
+        detection_score: confidence that there is text, in [0, 1].
+    """
+
+    polygon: np.ndarray
+    text: str
+    score: float
+    detection_score: float
+
+
+@dataclass(frozen=True, eq=False)
+class SpottingResult(Sequence[Word]):
+    """What was found in an image: a sequence of words, most confident detection first.
+
+    Attributes:
+        words: the same as a tuple.
+        image_size: height and width of the image in pixels.
+        input_size: its height and width after resizing, the full resolution for the network.
+        scale: of the full resolution at which the words were looked for; 1 for a model that does
+            not choose.
+        relative_cost: what that scale costs on average, the full resolution's cost being 1 and the
+            choice itself not counted. `TextSpotter.cost` counts for this very image.
+    """
+
+    words: tuple[Word, ...]
+    image_size: tuple[int, int]
+    input_size: tuple[int, int]
+    scale: float = 1.0
+    relative_cost: float = 1.0
+
+    def __getitem__(self, index: Any) -> Any:
+        return self.words[index]
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+
+def words_of(instances: Instances) -> tuple[Word, ...]:
+    """What a spotter found, as words; `instances` as `Spotter.inference` returns them."""
+    instances = instances.to("cpu")
+    return tuple(
+        Word(np.asarray(polygon, dtype=np.float32).reshape(-1, 2), text, score, detection_score)
+        for polygon, text, score, detection_score in zip(
+            instances.pred_polygons,
+            instances.pred_texts,
+            instances.text_scores.tolist(),
+            instances.scores.tolist(),
+            strict=True,
+        )
+    )
