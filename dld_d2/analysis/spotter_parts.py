@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from functools import singledispatch
 from typing import NamedTuple
+from weakref import WeakKeyDictionary
 
 import torch
-from detectron2.modeling import FPN
+from detectron2.modeling import FPN, StandardROIHeads
 from torch import Tensor, nn
 
 from dld_d2.modeling.recognition import RecognitionBranch
@@ -45,26 +46,29 @@ def trace_spotter(spotter: nn.Module, image: Tensor) -> TracedSpotter:
     )
 
 
+# What costs the same in an image of any size is measured once per spotter.
+_REGION_PARTS: WeakKeyDictionary[nn.Module, list[PartCost]] = WeakKeyDictionary()
+
+
 @trace_spotter.register
 def _(spotter: MaskRCNNSpotter, image: Tensor) -> TracedSpotter:
     features = spotter.backbone(image)
-    rpn, heads = spotter.proposal_generator, spotter.roi_heads
+    rpn, branch = spotter.proposal_generator, spotter.recognition
     rpn_features = [features[name] for name in rpn.in_features]
-    box_channels = features[heads.box_in_features[0]].shape[1]
-    mask_channels = features[heads.mask_in_features[0]].shape[1]
-    pooled = torch.empty(1, box_channels, *_pair(heads.box_pooler.output_size), device="meta")
-    masked = torch.empty(1, mask_channels, *_pair(heads.mask_pooler.output_size), device="meta")
-    parts = (
+    if spotter not in _REGION_PARTS:
+        _REGION_PARTS[spotter] = [
+            *_detection_parts(spotter.roi_heads, features),
+            *_recognition_parts(branch, features[branch.in_feature]),
+        ]
+    parts = [
         *_backbone_parts(spotter.backbone, image),
         PartCost("RPN head", per_image=module_cost(rpn.rpn_head, rpn_features), published=True),
-        PartCost(
-            "box head",
-            per_proposal=module_cost(lambda x: heads.box_predictor(heads.box_head(x)), pooled),
-        ),
-        PartCost("mask head", per_region=module_cost(heads.mask_head.layers, masked)),
-        *_recognition_parts(spotter.recognition, features),
-    )
-    return TracedSpotter(parts, rpn.post_nms_topk[False])
+        *_REGION_PARTS[spotter],
+    ]
+    if branch.roi_masking.conv_on == "map":
+        cost = module_cost(branch.roi_masking.conv, features[branch.in_feature])
+        parts.append(PartCost("RoI masking, conv on map", per_image=cost))
+    return TracedSpotter(tuple(parts), rpn.post_nms_topk[False])
 
 
 def _pair(size: int | tuple[int, int]) -> tuple[int, int]:
@@ -82,33 +86,34 @@ def _backbone_parts(backbone: nn.Module, image: Tensor) -> list[PartCost]:
     ]
 
 
-def _recognition_parts(branch: RecognitionBranch, features: dict[str, Tensor]) -> list[PartCost]:
-    roi_masking = branch.roi_masking
-    feature_map = features[branch.in_feature]
+def _detection_parts(heads: StandardROIHeads, features: dict[str, Tensor]) -> list[PartCost]:
+    box_channels = features[heads.box_in_features[0]].shape[1]
+    mask_channels = features[heads.mask_in_features[0]].shape[1]
+    pooled = torch.empty(1, box_channels, *_pair(heads.box_pooler.output_size), device="meta")
+    masked = torch.empty(1, mask_channels, *_pair(heads.mask_pooler.output_size), device="meta")
+    box = module_cost(lambda x: heads.box_predictor(heads.box_head(x)), pooled)
+    return [
+        PartCost("box head", per_proposal=box),
+        PartCost("mask head", per_region=module_cost(heads.mask_head.layers, masked)),
+    ]
+
+
+def _recognition_parts(branch: RecognitionBranch, feature_map: Tensor) -> list[PartCost]:
+    roi_masking, decoder = branch.roi_masking, branch.decoder
     height, width = roi_masking.size
-    if roi_masking.conv_on == "map":
-        conv = PartCost(
-            "RoI masking, conv on map", per_image=module_cost(roi_masking.conv, feature_map)
-        )
-    else:
+    parts = []
+    if roi_masking.conv_on == "crop":
         halo = feature_map.new_empty(1, feature_map.shape[1], height + 2, width + 2)
-        conv = PartCost(
-            "RoI masking, conv on crops", per_region=module_cost(roi_masking.conv, halo)
-        )
+        cost = module_cost(roi_masking.conv, halo)
+        parts.append(PartCost("RoI masking, conv on crops", per_region=cost))
     crops = feature_map.new_empty(1, roi_masking.conv.out_channels, height, width)
     sequence = branch.encoder(crops)
-    decoder = branch.decoder
     memory = decoder.memory(sequence)
     previous = torch.empty(1, dtype=torch.int64, device="meta")
+    step = module_cost(decoder.step, memory, previous, decoder.initial_state(sequence))
     return [
-        conv,
+        *parts,
         PartCost("encoder", per_region=module_cost(branch.encoder, crops)),
         PartCost("context", per_region=module_cost(branch.context, sequence)),
-        PartCost(
-            "decoder",
-            per_region=module_cost(decoder.memory, sequence),
-            per_character=module_cost(
-                decoder.step, memory, previous, decoder.initial_state(sequence)
-            ),
-        ),
+        PartCost("decoder", per_region=module_cost(decoder.memory, sequence), per_character=step),
     ]
