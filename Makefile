@@ -11,7 +11,6 @@ WORKERS ?= 2
 
 PY := $(VENV)/bin/python
 PIP := $(PY) -m pip --disable-pip-version-check install $(PIP_ARGS)
-LINTED := dld_d2 tools tests $(wildcard train_net.py)
 
 # The set-up is done again when what it depends on changes: the name of the stamp is a checksum of
 # that, so that neither the dates of a fresh checkout nor a second checkout confuse it.
@@ -38,8 +37,8 @@ test: lint
 	@OMP_NUM_THREADS=1 $(PY) -m pytest --numprocesses $(WORKERS) --dist loadfile
 
 lint: $(STAMP)
-	@$(PY) -m ruff check $(LINTED)
-	@$(PY) -m ruff format --check $(LINTED)
+	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check .
 
 # The stamp comes last: a set-up that was cut off is taken up again, and pip skips what is there.
 $(STAMP):
