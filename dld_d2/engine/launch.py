@@ -73,6 +73,8 @@ def launch(
         _join_torchrun(cfg)
         try:
             main(cfg, *args)
+            # Nobody leaves while others still wait for their part of the last exchange.
+            comm.synchronize()
         finally:
             dist.destroy_process_group()
         return
