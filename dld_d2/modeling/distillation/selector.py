@@ -38,12 +38,14 @@ class _ResidualBlock(nn.Module):
         super().__init__()
         self.conv1 = _conv(in_channels, out_channels, 3, 2, norm)
         self.conv2 = _conv(out_channels, out_channels, 3, 1, norm)
-        self.shortcut = _conv(in_channels, out_channels, 1, 2, norm)
+        self.shortcut = _conv(in_channels, out_channels, 1, 1, norm)
 
     def forward(self, x: Tensor, valid: Tensor) -> Tensor:
         """(B, in, H, W) -> (B, out, H/2, W/2); `valid` is (B, 1, H/2, W/2)."""
         y = self.conv2(F.relu(self.conv1(x)) * valid)
-        return F.relu(y + self.shortcut(x)) * valid
+        # A 1x1 convolution of stride 2, but that oneDNN 3.13 (PyTorch 2.15 on CPUs) writes out of
+        # bounds in the backward pass of such a one with channels last and fewer than 16 of them.
+        return F.relu(y + self.shortcut(x[..., ::2, ::2])) * valid
 
 
 class ResolutionSelector(nn.Module):
@@ -160,7 +162,9 @@ def gumbel_select(logits: Tensor, tau: float, generator: torch.Generator | None 
         h, (B, k) float32 at least, exactly one-hot.
     """
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    noise = -torch.empty_like(logits).exponential_(generator=generator).log()
+    # On the CPU one draw in 2^24 is exactly 0, whose noise would be infinite and its softmax NaN.
+    tiny = torch.finfo(logits.dtype).tiny
+    noise = -torch.empty_like(logits).exponential_(generator=generator).clamp(min=tiny).log()
     soft = ((logits + noise) / tau).softmax(dim=1)
     hard = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1)
     return hard + (soft - soft.detach())
