@@ -9,8 +9,7 @@ from detectron2.config import CfgNode
 from detectron2.modeling import META_ARCH_REGISTRY
 from torch import Tensor, nn
 
-from dld_d2.analysis.cost import scale_cost_table
-from dld_d2.analysis.scale_costs import ScaleCosts
+from dld_d2.analysis.cost import full_resolution_sizes, read_cost_table, scale_cost_table
 
 from .alignment import FeatureAligner
 from .losses import power_law_cost
@@ -45,6 +44,18 @@ def build_distillation_parts(cfg: CfgNode) -> dict:
         raise ValueError(
             f"MODEL.DISTILL.NO_GRAD_PRECISION: {distill.NO_GRAD_PRECISION!r} is not one of "
             f"{', '.join(_PRECISIONS)}"
+        )
+    amp = cfg.SOLVER.AMP
+    if amp.ENABLED and distill.NO_GRAD_PRECISION not in ("float32", amp.PRECISION):
+        # Mixed precision keeps one low-precision copy of each weight, whatever type asks for it.
+        raise ValueError(
+            f"MODEL.DISTILL.NO_GRAD_PRECISION: {distill.NO_GRAD_PRECISION} does not go with "
+            f"SOLVER.AMP.PRECISION {amp.PRECISION}, which then holds for all passes; leave it out"
+        )
+    if distill.SELECTION == "dynamic" and distill.DRS_WEIGHT == 0:
+        raise ValueError(
+            'MODEL.DISTILL.SELECTION "dynamic" learns from L_DRS alone, so its DRS_WEIGHT must be '
+            'above 0; without selector, take SELECTION "fixed" or "random"'
         )
     student = build_spotter(cfg)
     relative_cost = _relative_cost(cfg, student, scales)
@@ -82,10 +93,17 @@ def build_spotter(cfg: CfgNode) -> nn.Module:
 
 
 def teacher_cfg(cfg: CfgNode) -> CfgNode:
-    """The configuration with what the teacher has otherwise, MODEL.DISTILL.TEACHER_OPTS."""
+    """The configuration with what the teacher has otherwise, MODEL.DISTILL.TEACHER_OPTS.
+
+    Raises:
+        ValueError: if those are not pairs of a key that exists and a value of its type.
+    """
     teacher = cfg.clone()
     teacher.defrost()
-    teacher.merge_from_list([str(word) for word in cfg.MODEL.DISTILL.TEACHER_OPTS])
+    try:
+        teacher.merge_from_list([str(word) for word in cfg.MODEL.DISTILL.TEACHER_OPTS])
+    except (AssertionError, KeyError, ValueError) as error:
+        raise ValueError(f"MODEL.DISTILL.TEACHER_OPTS: {error}") from None
     teacher.freeze()
     return teacher
 
@@ -100,7 +118,15 @@ def _build_aligner(cfg: CfgNode) -> FeatureAligner | None:
             f"MODEL.RECOGNITION.ROI.SIZE is {student} for the student and {teacher} for the "
             "teacher; they must be equal, or the teacher's twice the student's"
         )
-    return FeatureAligner(cfg.MODEL.RECOGNITION.ROI.CONV_DIM)
+    if student[0] >= 12:
+        raise ValueError(
+            f"MODEL.RECOGNITION.ROI.SIZE is {student}: a teacher's features of twice that size can "
+            "be compared only where the student's sequence is one row, up to a height of 11"
+        )
+    aligner = FeatureAligner(cfg.MODEL.RECOGNITION.ROI.CONV_DIM)
+    # Distributed training cannot have parameters that no loss reaches.
+    distill = cfg.MODEL.DISTILL
+    return aligner.requires_grad_(distill.SKD_WEIGHT > 0 and distill.ROI_WEIGHT > 0)
 
 
 def _relative_cost(cfg: CfgNode, student: nn.Module, scales: tuple[float, ...]) -> Tensor:
@@ -108,11 +134,11 @@ def _relative_cost(cfg: CfgNode, student: nn.Module, scales: tuple[float, ...]) 
     if selector.COST == "power":
         return power_law_cost(scales, selector.COST_EXPONENT)
     if selector.COST == "measured":
-        short = cfg.INPUT.MIN_SIZE_TEST
-        # A 16:9 photograph stands for the data set that nobody has measured.
-        cost = scale_cost_table(student, [(short, round(short * 16 / 9))], scales)
+        # A photograph of 1080p stands for the data set that nobody has measured.
+        size = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
+        cost = scale_cost_table(student, full_resolution_sizes([(1080, 1920)], *size), scales)
     elif os.path.isfile(selector.COST):
-        cost = ScaleCosts.load(selector.COST).relative_at(scales)
+        cost = read_cost_table(selector.COST, scales)
     else:
         raise ValueError(
             f'MODEL.DISTILL.SELECTOR.COST: {selector.COST!r} is neither "measured" nor "power" nor '

@@ -91,5 +91,6 @@ class DynamicScale(ScalePolicy):
     def sample(self, images: ImageList) -> Tensor:
         return gumbel_select(self.logits(images).float(), self.temperature)
 
+    @torch.no_grad()
     def choose(self, images: ImageList) -> Tensor:
         return select(self.logits(images), self.cost_bias, self.relative_cost)

@@ -38,6 +38,13 @@ class DistillationSettings:
     no_grad_precision: torch.dtype = torch.float32
 
     def __post_init__(self) -> None:
+        weights = ("drs_weight", "skd_weight", "roi_weight", "context_weight", "sequence_weight")
+        for name in weights:
+            if getattr(self, name) < 0:
+                raise ValueError(
+                    f"MODEL.DISTILL.{name.upper()} is {getattr(self, name)}; a weight is at least "
+                    "0, which leaves the loss out"
+                )
         if self.accuracy_target not in ("teacher", "ground_truth"):
             raise ValueError(
                 'MODEL.DISTILL.SELECTOR.ACCURACY_TARGET must be "teacher" or "ground_truth", got '
