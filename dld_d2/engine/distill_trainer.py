@@ -33,18 +33,32 @@ class TemperatureSchedule(HookBase):
     """Lowers the temperature of a learned policy from epoch to epoch: init * decay ** epoch.
 
     The epoch is that of the step's first image, so it is a function of the iteration alone.
+
+    Args:
+        policy: whose temperature it sets.
+        init: tau_init.
+        decay: sigma.
+        num_images: in an epoch.
+        images_per_batch: over all processes.
     """
 
     def __init__(
-        self, policy: DynamicScale, *, init: float, decay: float, iterations_per_epoch: float
+        self,
+        policy: DynamicScale,
+        *,
+        init: float,
+        decay: float,
+        num_images: int,
+        images_per_batch: int,
     ) -> None:
         self._policy = policy
         self._init = init
         self._decay = decay
-        self._iterations_per_epoch = iterations_per_epoch
+        self._num_images = num_images
+        self._images_per_batch = images_per_batch
 
     def before_step(self) -> None:
-        epoch = int(self.trainer.iter / self._iterations_per_epoch)
+        epoch = self.trainer.iter * self._images_per_batch // self._num_images
         self._policy.temperature = temperature(epoch, init=self._init, sigma=self._decay)
         self.trainer.storage.put_scalar(
             "scale/temperature", self._policy.temperature, smoothing_hint=False
@@ -59,6 +73,11 @@ class DistillTrainer(SpotterTrainer):
     name and its SHA-256, and going on with another teacher is refused.
     """
 
+    def __init__(self, cfg: CfgNode) -> None:
+        super().__init__(cfg)
+        # Of the file as it was read; it may be moved or overwritten before the next checkpoint.
+        self._teacher = _identity(cfg.MODEL.DISTILL.TEACHER_WEIGHTS)
+
     @classmethod
     def build_training_model(cls, cfg: CfgNode) -> nn.Module:
         model = cls.build_model(cfg)
@@ -70,8 +89,7 @@ class DistillTrainer(SpotterTrainer):
         teacher = load_teacher(cfg)
         model.attach_teacher(teacher)
         if not cfg.MODEL.WEIGHTS:
-            model.student.load_state_dict(teacher.state_dict())
-            logger.info("The student starts from the teacher's weights")
+            _start_from(teacher, model.student)
         return model
 
     def build_hooks(self) -> list[HookBase]:
@@ -83,17 +101,17 @@ class DistillTrainer(SpotterTrainer):
                 policy,
                 init=selector.TAU_INIT,
                 decay=selector.TAU_DECAY,
-                iterations_per_epoch=len(self.data_loader.dataset.images)
-                / self.cfg.SOLVER.IMS_PER_BATCH,
+                num_images=len(self.data_loader.dataset.images),
+                images_per_batch=self.cfg.SOLVER.IMS_PER_BATCH,
             )
             built.insert(0, schedule)
         return built
 
     def state_dict(self) -> dict[str, Any]:
-        return super().state_dict() | {"teacher": _identity(self.cfg)}
+        return super().state_dict() | {"teacher": self._teacher}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        was, now = state_dict["teacher"], _identity(self.cfg)
+        was, now = state_dict["teacher"], self._teacher
         if was["sha256"] != now["sha256"]:
             raise ConfigError(
                 f"MODEL.DISTILL.TEACHER_WEIGHTS: {now['file']} is not the teacher that this "
@@ -106,8 +124,8 @@ def load_teacher(cfg: CfgNode) -> nn.Module:
     """The teacher with its weights.
 
     Raises:
-        ConfigError: without MODEL.DISTILL.TEACHER_WEIGHTS or such a file.
-        ValueError: if the weights are of another model.
+        ConfigError: without MODEL.DISTILL.TEACHER_WEIGHTS or such a file, and if it does not hold
+            the weights of the teacher's model.
     """
     file = cfg.MODEL.DISTILL.TEACHER_WEIGHTS
     if not file:
@@ -118,12 +136,25 @@ def load_teacher(cfg: CfgNode) -> nn.Module:
     if not os.path.isfile(file):
         raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: there is no file {file}")
     teacher = build_spotter(teacher_cfg(cfg))
-    SpotterCheckpointer(teacher).load_exactly(file, checkpointables=[])
+    try:
+        SpotterCheckpointer(teacher).load_exactly(file, checkpointables=[])
+    except ValueError as error:
+        raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: {file}: {error}") from None
     return teacher
 
 
-def _identity(cfg: CfgNode) -> dict[str, str]:
-    file = cfg.MODEL.DISTILL.TEACHER_WEIGHTS
+def _start_from(teacher: nn.Module, student: nn.Module) -> None:
+    try:
+        student.load_state_dict(teacher.state_dict())
+    except RuntimeError as error:
+        raise ConfigError(
+            "the student cannot start from the teacher's weights, since MODEL.DISTILL.TEACHER_OPTS "
+            f"makes them differ; name weights of the distiller in MODEL.WEIGHTS. {error}"
+        ) from None
+    logger.info("The student starts from the teacher's weights")
+
+
+def _identity(file: str) -> dict[str, str]:
     return {"file": file, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
 
 
