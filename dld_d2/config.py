@@ -78,6 +78,11 @@ def _add_spotter_config(cfg: CfgNode) -> None:
     rec.ROI.CONV_ON = "crop"
     rec.ROI.CONV_DIM = 256
 
+    # In training the sides of ground-truth regions move at random by up to this fraction of their
+    # shorter side, so that the branch gets used to regions as the detector finds them. The
+    # published branch learns on exact regions, 0.
+    rec.ROI.JITTER = 0.0
+
     rec.ENCODER = CfgNode()
     # Channels of the six convolutions and number of 3x3 ones among them.
     rec.ENCODER.CONV_DIM = 256

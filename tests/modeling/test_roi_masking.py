@@ -166,3 +166,17 @@ def test_box_masks_agree_with_the_polygon_they_were_drawn_from():
 def test_unknown_place_of_the_convolution_is_refused():
     with pytest.raises(ValueError, match="'both'"):
         make_layer("both")
+
+
+def test_jittered_regions_stretch_their_polygons_with_their_boxes():
+    torch.manual_seed(0)
+    regions = make_regions()
+    jittered = regions.jitter(0.2)
+    moved = jittered.boxes - regions.boxes
+    shorter = (regions.boxes[:, 2:] - regions.boxes[:, :2]).amin(dim=1, keepdim=True)
+    assert (moved.abs() <= 0.2 * shorter + 1e-4).all() and (moved != 0).all()
+    torch.testing.assert_close(
+        jittered.shape.get_bounding_boxes().tensor, jittered.boxes, rtol=1e-5, atol=1e-3
+    )
+    still = regions.jitter(0.0)
+    torch.testing.assert_close(still.shape.vertices, regions.shape.vertices, rtol=0, atol=1e-4)

@@ -47,6 +47,16 @@ def test_rows_are_the_readable_words_in_target_order(spotter, storage):
     torch.testing.assert_close(output.logits[1:, :3], alone.logits, rtol=1e-4, atol=1e-5)
 
 
+def test_only_the_losses_see_jittered_regions(spotter, storage, monkeypatch):
+    spotter.train()
+    monkeypatch.setattr(spotter, "region_jitter", 0.3)
+    images, targets = spotter.preprocess([make_input(FIRST)])
+    exact = [spotter.recognize(images, targets).roi_features for _ in range(2)]
+    torch.testing.assert_close(*exact)
+    jittered = spotter.losses(images, targets)[1].roi_features
+    assert (jittered - exact[0]).abs().max() > 1e-3
+
+
 def test_losses_and_recognition_of_one_pass(spotter, storage):
     spotter.train()
     images, targets = spotter.preprocess([make_input(FIRST)])

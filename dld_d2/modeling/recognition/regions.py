@@ -78,6 +78,19 @@ class Regions:
             shape=Polygons.cat([t.gt_masks[k] for t, k in zip(targets, keep, strict=True)]),
         )
 
+    def jitter(self, amount: float) -> Regions:
+        """Ground-truth regions as a detector might find them.
+
+        Each side of a box moves at random by up to `amount` times the box's shorter side, and the
+        polygon is stretched with its box.
+        """
+        corner, size = self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]
+        reach = amount * size.amin(dim=1, keepdim=True)
+        boxes = self.boxes + (2 * torch.rand_like(self.boxes) - 1) * reach
+        stretch = (boxes[:, 2:] - boxes[:, :2]) / size.clamp(min=1e-6)
+        vertices = (self.shape.vertices - corner[:, None]) * stretch[:, None] + boxes[:, None, :2]
+        return Regions(self.image_index, boxes, Polygons(vertices))
+
     @classmethod
     def from_predictions(cls, instances: Sequence[Instances], threshold: float) -> Regions:
         """Detected regions: `pred_boxes` and `pred_masks` (N_i, 1, S, S) of Detectron2's heads."""

@@ -41,6 +41,7 @@ class MaskRCNNSpotter(nn.Module):
         roi_heads: box and mask heads.
         recognition: reads regions.
         recognition_weight: factor of the recognition loss.
+        region_jitter: of the regions that the recognition loss is taken on, see `Regions.jitter`.
         mask_thresh: probability above which a pixel belongs to a word.
         polygon_tolerance: of the polygons' simplification, as a fraction of their perimeter.
         pixel_mean, pixel_std: (3,) for the normalisation of the image.
@@ -55,6 +56,7 @@ class MaskRCNNSpotter(nn.Module):
         roi_heads: nn.Module,
         recognition: RecognitionBranch,
         recognition_weight: float,
+        region_jitter: float,
         mask_thresh: float,
         polygon_tolerance: float,
         pixel_mean: tuple[float, ...],
@@ -66,6 +68,7 @@ class MaskRCNNSpotter(nn.Module):
         self.roi_heads = roi_heads
         self.recognition = recognition
         self.recognition_weight = recognition_weight
+        self.region_jitter = region_jitter
         self.mask_thresh = mask_thresh
         self.polygon_tolerance = polygon_tolerance
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)
@@ -84,6 +87,7 @@ class MaskRCNNSpotter(nn.Module):
             "roi_heads": build_roi_heads(cfg, shape),
             "recognition": RecognitionBranch(cfg, shape),
             "recognition_weight": cfg.MODEL.RECOGNITION.LOSS_WEIGHT,
+            "region_jitter": cfg.MODEL.RECOGNITION.ROI.JITTER,
             "mask_thresh": cfg.TEST.MASK_THRESH,
             "polygon_tolerance": cfg.TEST.POLYGON_TOLERANCE,
             "pixel_mean": cfg.MODEL.PIXEL_MEAN,
@@ -147,7 +151,7 @@ class MaskRCNNSpotter(nn.Module):
         features = self.backbone(images.tensor)
         proposals, rpn_losses = self.proposal_generator(images, features, targets)
         _, roi_losses = self.roi_heads(images, features, proposals, targets)
-        output, texts = self._recognize(features, images, targets)
+        output, texts = self._recognize(features, images, targets, self.region_jitter)
         loss_rec = self.recognition_weight * recognition_loss(output.logits, texts)
         return {**rpn_losses, **roi_losses, "loss_rec": loss_rec}, output
 
@@ -174,7 +178,11 @@ class MaskRCNNSpotter(nn.Module):
         return single_level_features(self.backbone, images.tensor, self.recognition.in_feature)
 
     def _recognize(
-        self, features: dict[str, Tensor], images: ImageList, targets: list[Instances]
+        self,
+        features: dict[str, Tensor],
+        images: ImageList,
+        targets: list[Instances],
+        jitter: float = 0.0,
     ) -> tuple[RecognitionOutput, Tensor]:
         keep = [t.gt_readable for t in targets]
         texts = torch.cat([t.gt_texts[k] for t, k in zip(targets, keep, strict=True)])
@@ -185,6 +193,8 @@ class MaskRCNNSpotter(nn.Module):
             texts = texts.new_full((1, 1), self.recognition.vocabulary.PADDING)
         else:
             regions = Regions.from_targets(targets, keep)
+            if jitter:
+                regions = regions.jitter(jitter)
             # Steps after the longest word's end would be ignored by every loss.
             texts = texts[:, : int((texts >= 0).sum(dim=1).max())]
         return self.recognition(features, regions, texts), texts
