@@ -1,0 +1,299 @@
+"""The distiller's training step against one written out, and who gets which gradient."""
+
+import pytest
+import torch
+from detectron2.layers import batched_nms
+from detectron2.modeling.proposal_generator import proposal_utils
+from detectron2.utils.events import EventStorage
+from naive_distillation import naive_step, naive_view, pad
+from tiny_distiller import ALL_SCALES, WORDS, make_batch, tiny_distiller, twin
+
+TEACHER_16 = {"MODEL__DISTILL__TEACHER_OPTS": ("MODEL.RECOGNITION.ROI.SIZE", "(16, 64)")}
+WEIGHTS = {
+    "MODEL__DISTILL__DRS_WEIGHT": 0.7,
+    "MODEL__DISTILL__SKD_WEIGHT": 1.3,
+    "MODEL__DISTILL__ROI_WEIGHT": 0.5,
+    "MODEL__DISTILL__CONTEXT_WEIGHT": 2.0,
+    "MODEL__DISTILL__SEQUENCE_WEIGHT": 0.25,
+    "MODEL__DISTILL__SELECTOR__GAMMA": 0.3,
+}
+SETTINGS = {
+    "dld": {"MODEL__DISTILL__SELECTOR__COST": "measured"},
+    "weights, K 3": {"MODEL__DISTILL__NUM_SEQUENCES": 3, **WEIGHTS},
+    "ground truth": {"MODEL__DISTILL__SELECTOR__ACCURACY_TARGET": "ground_truth"},
+    "drs only": {"MODEL__DISTILL__SKD_WEIGHT": 0.0},
+    "one candidate": {"MODEL__DISTILL__SCALES": (0.5,)},
+    "skd only": {"MODEL__DISTILL__SELECTION": "fixed"},
+    "random": {"MODEL__DISTILL__SELECTION": "random"},
+    "16 x 64 teacher": TEACHER_16,
+}
+OWN = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_rec"}
+SKD = {"loss_roi", "loss_con", "loss_seq"}
+DRS = {"loss_flops", "loss_acc"}
+SEED = 11
+
+
+@pytest.fixture(autouse=True)
+def storage():
+    with EventStorage(0) as storage:
+        yield storage
+
+
+def step(distiller, inputs):
+    """Losses of a step and what was chosen, the generator seeded before and after the choice."""
+    drawn = []
+    sample = distiller.policy.sample
+
+    def seeded_sample(images):
+        torch.manual_seed(SEED)
+        drawn.append(sample(images))
+        torch.manual_seed(SEED + 1)
+        return drawn[0]
+
+    distiller.policy.sample = seeded_sample
+    try:
+        return distiller(inputs), drawn[0]
+    finally:
+        del distiller.policy.sample
+
+
+def one_hot(distiller, choice):
+    return torch.nn.functional.one_hot(torch.tensor(choice), len(distiller.scales)).float()
+
+
+def nms_of_any_type(boxes, scores, groups, threshold):
+    return batched_nms(boxes.float(), scores.float(), groups, threshold)
+
+
+def assert_close(a, b):
+    """Equal to 1e-5 of the largest element; sums in another order cost small ones more."""
+    scale = b.abs().max().item()
+    torch.testing.assert_close(a, b, rtol=0, atol=1e-5 * scale + 1e-8)
+
+
+@pytest.mark.parametrize("changes", SETTINGS.values(), ids=SETTINGS)
+def test_a_step_equals_the_one_written_out(changes, monkeypatch):
+    # In float32 the gradients' small elements would differ by a per cent from rounding.
+    monkeypatch.setattr(proposal_utils, "batched_nms", nms_of_any_type)
+    distiller = tiny_distiller(**changes).double()
+    distiller.teacher.double()
+    before = twin(distiller)
+    inputs = make_batch()
+    losses, h = step(distiller, inputs)
+    assert {row.argmax().item() for row in h} != {0} or len(distiller.scales) == 1
+    expected, gradients, h_gradient, student = naive_step(before, inputs, h.detach(), SEED + 1)
+    assert set(losses) == set(expected)
+    for name, loss in losses.items():
+        assert loss.item() == pytest.approx(expected[name].item(), rel=1e-5, abs=1e-6), name
+        assert loss.item() > 1e-4 or name in ("loss_rpn_loc", "loss_box_reg"), name
+
+    sum(losses.values()).backward()
+    learning = [*distiller.student.parameters()]
+    learning += distiller.aligner.parameters() if distiller.aligner else []
+    for parameter, gradient in zip(learning, gradients, strict=True):
+        assert_close(parameter.grad, gradient)
+    if h_gradient is not None:
+        policy = before.policy  # as it was: its batch norm has not moved yet
+        images, _ = before.student.preprocess(inputs)
+        torch.manual_seed(SEED)
+        noise = -torch.empty(len(h), len(distiller.scales)).exponential_().log()
+        soft = ((policy.logits(images) + noise) / policy.temperature).softmax(dim=1)
+        assert torch.equal(soft.argmax(dim=1), h.argmax(dim=1))
+        soft.backward(h_gradient.float())
+        for a, b in zip(distiller.selector.parameters(), policy.selector.parameters(), strict=True):
+            assert_close(a.grad, b.grad)
+    # Batch statistics moved in the selected pass, and nowhere else.
+    for (name, buffer), expected in zip(
+        distiller.student.named_buffers(), student.buffers(), strict=True
+    ):
+        torch.testing.assert_close(buffer, expected, rtol=1e-5, atol=1e-6, msg=name)
+
+
+def gradients_of(losses, names, parameters):
+    total = sum(losses[name] for name in names)
+    return torch.autograd.grad(total, parameters, retain_graph=True, allow_unused=True)
+
+
+def test_every_loss_reaches_its_part_alone():
+    distiller = tiny_distiller()
+    losses, _ = step(distiller, make_batch())
+    assert set(losses) == OWN | SKD | DRS
+    student, selector = [*distiller.student.parameters()], [*distiller.selector.parameters()]
+    for name in DRS:
+        assert all(g is None for g in gradients_of(losses, [name], student))
+        assert all(g is not None for g in gradients_of(losses, [name], selector))
+    for name in OWN | SKD:
+        assert all(g is None for g in gradients_of(losses, [name], selector))
+    assert all(g is not None for g in gradients_of(losses, OWN | SKD, student))
+    assert any(g.abs().sum() > 0 for g in gradients_of(losses, DRS, selector))
+    sum(losses.values()).backward()
+    assert all(p.grad is None and not p.requires_grad for p in distiller.teacher.parameters())
+
+
+def test_without_distillation_the_student_learns_from_the_selected_pass_alone():
+    """Bit for bit what its own losses on the view give, batch statistics included."""
+    distiller = tiny_distiller(MODEL__DISTILL__SKD_WEIGHT=0.0)
+    alone = twin(distiller)
+    inputs = make_batch()
+    h = one_hot(distiller, [5, 1, 3])
+    distiller.policy.sample = lambda images: h.requires_grad_()
+    torch.manual_seed(SEED)
+    losses = distiller(inputs)
+    assert set(losses) == OWN | DRS
+    sum(losses.values()).backward()
+
+    images, targets = zip(*(alone.student.preprocess([x]) for x in inputs), strict=True)
+    pairs = zip(images, targets, [0.8, 0.4, 0.6], strict=True)
+    views = [naive_view(i[0], t, scale) for i, (t,), scale in pairs]
+    torch.manual_seed(SEED)
+    plain, _ = alone.student.losses(as_batch(views), [target for _, target in views])
+    sum(plain.values()).backward()
+    for a, b in zip(distiller.student.parameters(), alone.student.parameters(), strict=True):
+        assert torch.equal(a.grad, b.grad)
+    for a, b in zip(distiller.student.buffers(), alone.student.buffers(), strict=True):
+        assert torch.equal(a, b)
+
+
+def as_batch(views):
+    batch = pad([image for image, _ in views])
+    batch.tensor = batch.tensor.contiguous(memory_format=torch.channels_last)
+    return batch
+
+
+def test_the_teacher_stays_as_it_is():
+    distiller = tiny_distiller()
+    before = {k: v.clone() for k, v in distiller.teacher.state_dict().items()}
+    losses, _ = step(distiller.train(), make_batch())
+    sum(losses.values()).backward()
+    after = distiller.teacher.state_dict()
+    assert all(torch.equal(before[k], after[k]) for k in before)
+    assert not any(m.training for m in distiller.teacher.modules())
+    own = {id(p) for p in distiller.parameters()} | {id(b) for b in distiller.buffers()}
+    assert own.isdisjoint({id(p) for p in distiller.teacher.parameters()})
+    assert not [key for key in distiller.state_dict() if "teacher" in key]
+    assert distiller.state_dict().keys() == tiny_distiller(teacher=False).state_dict().keys()
+
+
+def test_learning_needs_a_teacher():
+    with pytest.raises(RuntimeError, match="attach_teacher"):
+        tiny_distiller(teacher=False)(make_batch())
+
+
+def test_without_any_use_of_it_no_teacher_is_needed():
+    distiller = tiny_distiller(
+        teacher=False, MODEL__DISTILL__SKD_WEIGHT=0.0, MODEL__DISTILL__SELECTION="fixed"
+    )
+    assert set(distiller(make_batch())) == OWN
+
+
+@pytest.mark.parametrize("error", [None, RuntimeError("out of memory")])
+def test_candidates_leave_statistics_and_modes_alone(error):
+    distiller = tiny_distiller()
+    student = distiller.student
+    student.backbone.bottom_up.stem.eval()  # part of it frozen
+    modes = {name: m.training for name, m in distiller.named_modules()}
+    buffers = {name: b.clone() for name, b in student.named_buffers()}
+    recognize, seen = student.recognize, []
+
+    def watched(images, targets):
+        seen.append(any(m.training for m in student.modules()) or torch.is_grad_enabled())
+        if error and len(seen) == 4:
+            raise error
+        return recognize(images, targets)
+
+    student.recognize = watched
+    images, targets = student.preprocess(make_batch())
+    if error:
+        with pytest.raises(RuntimeError, match="out of memory"):
+            distiller._candidate_logits(images, targets)
+    else:
+        logits = distiller._candidate_logits(images, targets)
+        assert logits.shape[:2] == (6, 6) and not logits.requires_grad
+        assert len(seen) == 6
+    assert seen == [False] * len(seen)
+    assert {name: m.training for name, m in distiller.named_modules()} == modes
+    assert all(torch.equal(b, buffers[name]) for name, b in student.named_buffers())
+
+
+@pytest.mark.parametrize(
+    "words",
+    [[[], []], [[("###", (10, 10, 60, 26))], [("naïve", (10, 40, 60, 52))]]],
+    ids=["no instances", "nothing readable"],
+)
+@pytest.mark.parametrize(
+    "changes",
+    [{}, {"MODEL__DISTILL__SELECTOR__ACCURACY_TARGET": "ground_truth"}, TEACHER_16],
+    ids=["dld", "ground truth", "16 x 64 teacher"],
+)
+def test_a_batch_without_any_word(words, changes):
+    distiller = tiny_distiller(**changes)
+    losses, h = step(distiller, make_batch(words))
+    for name in ("loss_rec", "loss_roi", "loss_con", "loss_seq", "loss_acc"):
+        assert name not in losses or losses[name].item() == 0, name
+    if distiller.policy.learned:
+        cost = (h.detach() * distiller.relative_cost).sum(dim=1).mean().item()
+        assert losses["loss_flops"].item() == pytest.approx(0.1 * cost)
+    sum(losses.values()).backward()
+    assert [n for n, p in distiller.named_parameters() if p.grad is None] == []
+    assert all(torch.isfinite(p.grad).all() for p in distiller.parameters())
+    if distiller.policy.learned:
+        assert sum(p.grad.abs().sum() for p in distiller.selector.parameters()) > 0
+
+
+def test_images_without_words_among_others():
+    distiller = tiny_distiller()
+    before = twin(distiller)
+    inputs = make_batch([[], WORDS[1], [("###", (10, 10, 60, 26))]])
+    losses, h = step(distiller, inputs)
+    expected, *_ = naive_step(before, inputs, h.detach(), SEED + 1)
+    for name, loss in losses.items():
+        assert loss.item() == pytest.approx(expected[name].item(), rel=1e-5, abs=1e-6), name
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"MODEL__DISTILL__ROI_WEIGHT": 0.0},
+        {"MODEL__DISTILL__SKD_WEIGHT": 0.0},
+        {"MODEL__DISTILL__CONTEXT_WEIGHT": 0.0, "MODEL__DISTILL__SEQUENCE_WEIGHT": 0.0},
+    ],
+    ids=["no L_roi", "no L_SKD", "L_roi alone"],
+)
+@pytest.mark.parametrize("teacher", [{}, TEACHER_16], ids=["8 x 32", "16 x 64"])
+def test_every_trainable_parameter_learns_whatever_is_left_out(changes, teacher):
+    """Distributed training waits for all of them."""
+    distiller = tiny_distiller(**changes, **teacher)
+    losses, _ = step(distiller, make_batch())
+    left_out = {f"loss_{k}" for k in ("roi", "con", "seq")} - set(losses)
+    assert left_out == {
+        *(["loss_roi"] if "MODEL__DISTILL__ROI_WEIGHT" in changes else []),
+        *(["loss_con", "loss_seq"] if "MODEL__DISTILL__CONTEXT_WEIGHT" in changes else []),
+        *(SKD if "MODEL__DISTILL__SKD_WEIGHT" in changes else []),
+    }
+    sum(losses.values()).backward()
+    assert [n for n, p in distiller.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+def test_half_precision_of_passes_without_gradient():
+    distiller = tiny_distiller(MODEL__DISTILL__NO_GRAD_PRECISION="bfloat16")
+    plain = tiny_distiller()
+    losses, _ = step(distiller, make_batch())
+    expected, _ = step(plain, make_batch())
+    for name in losses:
+        tolerance = 0 if name in OWN | {"loss_flops"} else 0.2
+        assert losses[name].item() == pytest.approx(expected[name].item(), rel=tolerance), name
+        assert losses[name].dtype == torch.float32
+    total = sum(losses[name] for name in OWN)
+    assert all(g is not None for g in torch.autograd.grad(total, [*distiller.student.parameters()]))
+
+
+def test_what_was_chosen_is_logged(storage):
+    distiller = tiny_distiller()
+    h = one_hot(distiller, [5, 1, 1])
+    distiller.policy.sample = lambda images: h
+    distiller(make_batch())
+    latest = {name: value for name, (value, _) in storage.latest().items()}
+    shares = [latest[f"scale/{scale:g}"] for scale in ALL_SCALES]
+    assert shares == pytest.approx([0, 2 / 3, 0, 0, 0, 1 / 3])
+    cost = distiller.relative_cost[[5, 1, 1]].mean().item()
+    assert latest["scale/mean_relative_cost"] == pytest.approx(cost)

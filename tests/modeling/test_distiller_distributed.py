@@ -1,0 +1,109 @@
+"""Two processes learn what one would."""
+
+import pytest
+import torch
+import torch.multiprocessing as mp
+from detectron2.engine import create_ddp_model
+from detectron2.utils.events import EventStorage
+from tiny_distiller import make_batch, tiny_distiller
+from torch import distributed as dist
+
+# Frozen statistics, since those of a batch depend on what is in it.
+FROZEN = {
+    "MODEL__RESNETS__NORM": "FrozenBN",
+    "MODEL__RECOGNITION__NORM": "FrozenBN",
+    "MODEL__DISTILL__SELECTOR__NORM": "",
+    # Regions are not drawn, but all taken.
+    "MODEL__RPN__BATCH_SIZE_PER_IMAGE": 1_000_000,
+    "MODEL__ROI_HEADS__BATCH_SIZE_PER_IMAGE": 1_000_000,
+}
+# Each process has as many words and characters as the other, for means to be means of means.
+EVEN = [
+    [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("to", (20, 60, 45, 75))],
+    [("Water", (15, 40, 110, 66)), ("be", (100, 10, 140, 35)), ("naïve", (10, 10, 60, 22))],
+]
+UNEVEN = [[("Hello", (10, 10, 60, 26)), ("to", (20, 60, 45, 75))], [("###", (90, 50, 150, 80))]]
+NONE = [[], [("###", (90, 50, 150, 80))]]
+BATCHES = {"even": EVEN, "uneven": UNEVEN, "none": NONE}
+SETTINGS = {"dld": {}, "skd only": {"MODEL__DISTILL__SELECTION": "fixed"}}
+
+
+def make_distiller(changes):
+    distiller = tiny_distiller(**FROZEN, **changes)
+    if distiller.policy.learned:
+        distiller.policy.sample = lambda images: argmax_straight_through(distiller, images)
+    return distiller
+
+
+def argmax_straight_through(distiller, images):
+    """The selector's draw without its noise."""
+    soft = distiller.policy.logits(images).softmax(dim=1)
+    hard = torch.nn.functional.one_hot(soft.argmax(dim=1), soft.shape[1])
+    return hard + soft - soft.detach()
+
+
+def gradients(distiller):
+    return {n: p.grad.clone() for n, p in distiller.named_parameters() if p.requires_grad}
+
+
+def add_up(losses, only_words):
+    """All losses, or without detection's, whose means depend on how many regions there were."""
+    detection = {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"}
+    return sum(0 * x if only_words and name in detection else x for name, x in losses.items())
+
+
+def run_process(rank, file, results):
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{file}", rank=rank, world_size=2)
+    try:
+        for setting, changes in SETTINGS.items():
+            for batch, words in BATCHES.items():
+                for only_words in (True, False):
+                    distiller = make_distiller(changes)
+                    model = create_ddp_model(distiller, broadcast_buffers=False, device_ids=None)
+                    with EventStorage(0):
+                        losses = model([make_batch(words)[rank]])
+                    add_up(losses, only_words).backward()
+                    if rank == 0:
+                        name = f"{setting}, {batch}, {only_words}"
+                        torch.save(gradients(distiller), f"{results}/{name}.pth")
+    finally:
+        dist.destroy_process_group()
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """Averaged gradients of two processes with one image each."""
+    folder = tmp_path_factory.mktemp("distributed")
+    mp.spawn(run_process, (str(folder / "meeting"), str(folder)), nprocs=2)
+    return folder
+
+
+def assert_same(found, expected):
+    assert found.keys() == expected.keys() and len(found) > 50
+    for name, gradient in found.items():
+        scale = expected[name].abs().max().item()
+        torch.testing.assert_close(
+            gradient, expected[name], rtol=0, atol=1e-3 * scale + 1e-6, msg=name
+        )
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_two_processes_equal_one_with_the_whole_batch(results, setting):
+    """What regions of words give, and the selector, on halves of equal length."""
+    distiller = make_distiller(SETTINGS[setting])
+    with EventStorage(0):
+        add_up(distiller(make_batch(EVEN)), True).backward()
+    assert_same(torch.load(results / f"{setting}, even, True.pth"), gradients(distiller))
+
+
+@pytest.mark.parametrize("batch", BATCHES)
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_two_processes_equal_the_mean_of_both_halves(results, setting, batch):
+    """All losses, each normalised in its half as everywhere in Detectron2; also where one half, or
+    both, have nothing to read."""
+    distiller = make_distiller(SETTINGS[setting])
+    with EventStorage(0):
+        for x in make_batch(BATCHES[batch]):
+            (add_up(distiller([x]), False) / 2).backward()
+    assert_same(torch.load(results / f"{setting}, {batch}, False.pth"), gradients(distiller))
