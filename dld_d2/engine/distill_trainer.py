@@ -147,9 +147,10 @@ def _start_from(teacher: nn.Module, student: nn.Module) -> None:
     try:
         student.load_state_dict(teacher.state_dict())
     except RuntimeError as error:
+        first = str(error).splitlines()[1].strip()
         raise ConfigError(
             "the student cannot start from the teacher's weights, since MODEL.DISTILL.TEACHER_OPTS "
-            f"makes them differ; name weights of the distiller in MODEL.WEIGHTS. {error}"
+            f"makes them differ; name weights of the distiller in MODEL.WEIGHTS ({first})"
         ) from None
     logger.info("The student starts from the teacher's weights")
 
