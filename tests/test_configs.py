@@ -92,7 +92,7 @@ def test_published_settings(data, gamma):
     selector = distill.SELECTOR
     assert gamma == selector.GAMMA
     assert (selector.TAU_INIT, selector.TAU_DECAY) == (5.0, 0.965)
-    assert selector.CHANNELS == (32, 64, 128, 256) and selector.INPUT_SCALE == 1.0
+    assert selector.CHANNELS == (32, 64, 128, 256)
     assert selector.ACCURACY_TARGET == "teacher" and selector.COST == "measured"
     assert selector.COST_BIAS == 0.0
 

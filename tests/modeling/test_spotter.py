@@ -145,7 +145,7 @@ def test_other_norms(norm, storage):
 
 @pytest.mark.parametrize("depth", [18, 34])
 def test_width_of_the_narrow_backbone_is_free(depth):
-    cfg = tiny_cfg(MODEL__RESNETS__DEPTH=depth)
+    cfg = tiny_cfg(MODEL__RESNETS__DEPTH=depth, MODEL__RESNETS__RES2_OUT_CHANNELS=8)
     backbone = build_narrow_resnet_fpn_backbone(cfg, ShapeSpec(channels=3))
     shapes = backbone.bottom_up.output_shape()
     assert [shapes[f"res{i}"].channels for i in range(2, 6)] == [8, 16, 32, 64]

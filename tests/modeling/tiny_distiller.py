@@ -25,11 +25,10 @@ def distiller_cfg(**changes):
         **{
             "MODEL__META_ARCHITECTURE": "DynamicResolutionDistiller",
             "MODEL__DISTILL__SELECTOR__CHANNELS": (4, 8, 8, 8),
-            # oneDNN 3.13 corrupts memory in the backward pass of shortcuts from 8 channels.
-            "MODEL__RESNETS__RES2_OUT_CHANNELS": 16,
             # Measuring takes seconds.
             "MODEL__DISTILL__SELECTOR__COST": "power",
             "MODEL__DISTILL__BEAM_WIDTH": 3,
+            "MODEL__RECOGNITION__ROI__JITTER": 0.0,
             **changes,
         }
     )
