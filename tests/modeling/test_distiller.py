@@ -5,8 +5,8 @@ import torch
 from detectron2.layers import batched_nms
 from detectron2.modeling.proposal_generator import proposal_utils
 from detectron2.utils.events import EventStorage
+from distiller_to_train import ALL_SCALES, WORDS, make_batch, tiny_distiller, twin
 from naive_distillation import naive_step, naive_view, pad
-from tiny_distiller import ALL_SCALES, WORDS, make_batch, tiny_distiller, twin
 
 TEACHER_16 = {"MODEL__DISTILL__TEACHER_OPTS": ("MODEL.RECOGNITION.ROI.SIZE", "(16, 64)")}
 WEIGHTS = {

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 from detectron2.modeling import build_model
-from tiny_distiller import distiller_cfg, tiny_distiller
+from distiller_to_train import distiller_cfg, tiny_distiller
 
 from dld_d2.modeling.distillation import (
     DistillationSettings,

@@ -5,7 +5,7 @@ import torch
 import torch.multiprocessing as mp
 from detectron2.engine import create_ddp_model
 from detectron2.utils.events import EventStorage
-from tiny_distiller import make_batch, tiny_distiller
+from distiller_to_train import make_batch, tiny_distiller
 from torch import distributed as dist
 
 # Frozen statistics, since those of a batch depend on what is in it.

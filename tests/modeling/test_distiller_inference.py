@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
+from distiller_to_train import ALL_SCALES, make_batch, tiny_distiller
 from naive_distillation import naive_view, pad
-from tiny_distiller import ALL_SCALES, make_batch, tiny_distiller
 from tiny_spotter import make_input
 
 CHOICE = [5, 0, 5, 2]
