@@ -1,0 +1,7 @@
+"""What is under test lives in tools/, which is no package."""
+
+import sys
+from pathlib import Path
+
+TOOLS = Path(__file__).resolve().parents[2] / "tools"
+sys.path.insert(0, str(TOOLS))
