@@ -87,6 +87,8 @@ def naive_step(distiller, inputs, h, seed):
     chosen = [distiller.scales[row.index(1.0)] for row in h.tolist()]
 
     views = [naive_view(*x) for x in zip(images, targets, chosen, strict=True)]
+    # Candidates are read with the statistics from before the selected pass.
+    reader = copy.deepcopy(student).eval()
     torch.manual_seed(seed)
     own, learnt = student.losses(pad([v[0] for v in views]), [v[1] for v in views])
     losses = dict(own)
@@ -133,7 +135,6 @@ def naive_step(distiller, inputs, h, seed):
     if distiller.policy.learned:
         h = h.clone().requires_grad_()
         cost = sum((row * distiller.relative_cost).sum() for row in h) / len(h)
-        student.eval()
         readings = []  # per scale and word (T, V)
         for scale in distiller.scales:
             readings.append([])
@@ -141,7 +142,7 @@ def naive_step(distiller, inputs, h, seed):
                 if words_of(target):
                     small, scaled = naive_view(image, target, scale)
                     with torch.no_grad():
-                        readings[-1] += student.recognize(pad([small]), [scaled]).logits
+                        readings[-1] += reader.recognize(pad([small]), [scaled]).logits
         accuracy, count = 0.0, sum(len(word) for word in words)
         for n, word in enumerate(words):
             weights = h[image_of[n]]

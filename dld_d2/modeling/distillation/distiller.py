@@ -142,9 +142,13 @@ class DynamicResolutionDistiller(nn.Module):
         choice = h.detach().argmax(dim=1)
         self._log_choice(choice)
 
+        rows = _image_of_each_row(targets)
+        # Before the selected pass, whose graph would be held in memory beside theirs.
+        chooses = self.policy.learned and settings.drs_weight > 0
+        drs_losses = self._drs_losses(h, images, targets, taught, rows) if chooses else {}
+
         view, view_targets = self._view(images, targets, [self.scales[i] for i in choice.tolist()])
         losses, learnt = self.student.losses(view, view_targets)
-        rows = _image_of_each_row(targets)
         if settings.skd_weight > 0:
             losses |= self._skd_losses(
                 learnt,
@@ -152,9 +156,7 @@ class DynamicResolutionDistiller(nn.Module):
                 any_words=len(rows) > 0,
                 max_length=targets[0].gt_texts.shape[1] - 1,
             )
-        if self.policy.learned and settings.drs_weight > 0:
-            losses |= self._drs_losses(h, images, targets, taught, rows)
-        return losses
+        return losses | drs_losses
 
     def _teach(self, images: ImageList, targets: list[Instances]) -> RecognitionOutput | None:
         """What the teacher sees at full resolution; None if no loss asks for it."""
