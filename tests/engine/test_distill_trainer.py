@@ -4,20 +4,18 @@ import json
 import logging
 import shutil
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
+from runs import load, spawn, tensors
 from tiny_distillation import BASE, SMALL, generate, make_cfg, train
 
 from dld_d2.engine.distill_trainer import DistillTrainer, TemperatureSchedule
 from dld_d2.engine.setup import ConfigError
 from dld_d2.modeling.distillation import DynamicScale
 
-ROOT = Path(__file__).parents[2]
 SCRIPT = str(Path(__file__).with_name("tiny_distillation.py"))
 
 
@@ -36,32 +34,6 @@ def undisturbed(data, tmp_path_factory):
     folder = tmp_path_factory.mktemp("undisturbed")
     trainer = train(make_cfg(data, folder))
     return folder, trainer
-
-
-def load(folder, name="model_final.pth"):
-    return torch.load(Path(folder) / name, weights_only=True)
-
-
-def tensors(state, name=""):
-    if isinstance(state, torch.Tensor):
-        return {name: state}
-    items = state.items() if isinstance(state, dict) else enumerate(state)
-    found = {}
-    for key, value in items:
-        if isinstance(value, torch.Tensor | dict | list | tuple):
-            found |= tensors(value, f"{name}.{key}")
-    return found
-
-
-def spawn(*command):
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 def test_killed_and_resumed_reaches_the_same_state(data, undisturbed, tmp_path):

@@ -1,53 +1,18 @@
 import json
 import logging
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import torch
 from detectron2.engine import HookBase
+from runs import assert_same, load, spawn, tensors
 from tiny_training import NUM_IMAGES, TinySpotter, TinyTrainer, tiny_cfg, train
 
 from dld_d2.engine.guard import NonFiniteLossError
 from dld_d2.engine.setup import ConfigError
 
 SCRIPT = str(Path(__file__).with_name("tiny_training.py"))
-ROOT = Path(__file__).parents[2]
-
-
-def load(folder, name="model_final.pth"):
-    return torch.load(Path(folder) / name, weights_only=True)
-
-
-def tensors(state, name=""):
-    if isinstance(state, torch.Tensor):
-        return {name: state}
-    items = state.items() if isinstance(state, dict) else enumerate(state)
-    found = {}
-    for key, value in items:
-        if isinstance(value, torch.Tensor | dict | list | tuple):
-            found |= tensors(value, f"{name}.{key}")
-    return found
-
-
-def assert_same(a, b):
-    a, b = tensors(a), tensors(b)
-    assert a.keys() == b.keys() and len(a) > 10
-    for name in a:
-        assert torch.equal(a[name], b[name]), name
-
-
-def spawn(*command):
-    return subprocess.run(
-        [sys.executable, *command],
-        cwd=ROOT,
-        env={"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1", "PATH": "/usr/bin:/bin"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
 
 
 @pytest.fixture(scope="module")

@@ -3,8 +3,6 @@
 python tiny_distillation.py FOLDER OUTPUT_DIR --kill-at ITERATION
 """
 
-import os
-import signal
 import sys
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import cv2
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog
-from detectron2.engine import HookBase
+from runs import KillAt, run_training
 
 import dld_d2.modeling  # noqa: F401  (registers the models)
 from dld_d2.data.registration_file import register_from_yaml
@@ -90,20 +88,7 @@ def make_cfg(folder, output_dir, **changes):
 
 
 def train(cfg, resume=False, *hooks):
-    trainer = DistillTrainer(cfg)
-    trainer.register_hooks(list(hooks))
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
-    return trainer
-
-
-class KillAt(HookBase):
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_step(self):
-        if self.trainer.iter == self.iteration:
-            os.kill(os.getpid(), signal.SIGKILL)
+    return run_training(DistillTrainer(cfg), resume, *hooks)
 
 
 if __name__ == "__main__":

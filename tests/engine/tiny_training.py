@@ -4,15 +4,13 @@ python tiny_training.py OUTPUT_DIR [--resume] [--kill-at ITERATION] [KEY VALUE .
 """
 
 import argparse
-import os
-import signal
 
 import numpy as np
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from detectron2.engine import HookBase
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import Boxes, Instances
+from runs import KillAt, run_training
 from torch import nn
 
 from dld_d2.engine.launch import launch
@@ -121,20 +119,7 @@ def tiny_cfg(output_dir, *opts):
 
 
 def train(cfg, resume=False, *hooks):
-    trainer = TinyTrainer(cfg)
-    trainer.register_hooks(list(hooks))
-    trainer.resume_or_load(resume=resume)
-    trainer.train()
-    return trainer
-
-
-class KillAt(HookBase):
-    def __init__(self, iteration):
-        self.iteration = iteration
-
-    def before_step(self):
-        if self.trainer.iter == self.iteration:
-            os.kill(os.getpid(), signal.SIGKILL)
+    return run_training(TinyTrainer(cfg), resume, *hooks)
 
 
 def main(cfg, args):
