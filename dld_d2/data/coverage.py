@@ -73,7 +73,7 @@ def recognition_coverage(
     dataset: Sequence[dict[str, Any]],
     vocabulary: Vocabulary,
     max_length: int,
-    max_images: int = 20_000,
+    max_images: int = 2_000,
 ) -> RecognitionCoverage:
     """Count the words of a data set that recognition can and cannot learn from.
 

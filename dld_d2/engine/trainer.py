@@ -26,8 +26,10 @@ from detectron2.utils import comm
 from torch import nn
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from dld_d2.data.coverage import log_recognition_coverage
 from dld_d2.data.mapper import TextDatasetMapper
 from dld_d2.evaluation.evaluator import TextSpottingEvaluator
+from dld_d2.modeling.recognition.vocabulary import Vocabulary
 
 from .checkpoint import SpotterCheckpointer
 from .guard import guard_losses
@@ -259,12 +261,16 @@ def _training_images(cfg: CfgNode) -> Dataset:
             f"DATASETS.TRAIN: {', '.join(unknown)} is not registered; registered are "
             f"{', '.join(sorted(DatasetCatalog.list()))}"
         )
+    vocabulary = Vocabulary.from_config(cfg.MODEL.RECOGNITION.VOCABULARY)
     images = []
     for name in names:
         found = get_detection_dataset_dicts([name], filter_empty=False)
         images.append(found if isinstance(found, Dataset) else DatasetFromList(found, copy=False))
         if len(images[-1]) == 0:
             raise ConfigError(f"DATASETS.TRAIN: {name} has no images")
+        if comm.is_main_process():
+            max_length = cfg.MODEL.RECOGNITION.MAX_LENGTH
+            log_recognition_coverage(name, images[-1], vocabulary, max_length)
     return images[0] if len(images) == 1 else ConcatDataset(images)
 
 

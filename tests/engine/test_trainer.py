@@ -199,3 +199,11 @@ def test_evaluation_needs_weights(tmp_path):
         TinyTrainer.evaluate(tiny_cfg(tmp_path))
     with pytest.raises(ConfigError, match=r"MODEL\.WEIGHTS"):
         TinyTrainer.evaluate(tiny_cfg(tmp_path, "DATASETS.TEST", "('tiny',)"))
+
+
+def test_the_log_tells_what_recognition_can_learn_from(tmp_path, caplog, monkeypatch):
+    monkeypatch.setattr(logging.getLogger("dld_d2"), "propagate", True)
+    with caplog.at_level(logging.INFO):
+        TinyTrainer(tiny_cfg(tmp_path))
+    assert f"{NUM_IMAGES} images: " in caplog.text
+    assert "words train detection only" in caplog.text
