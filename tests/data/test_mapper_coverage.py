@@ -72,9 +72,7 @@ def test_empty_sets_and_images_without_annotations():
     ("words", "level"),
     [([("a", False), ("é", False)], logging.INFO), ([("é", False)], logging.WARNING)],
 )
-def test_log_warns_when_the_vocabulary_does_not_fit(caplog, monkeypatch, words, level):
-    # Detectron2's `setup_logger`, in another test, keeps records from the root logger.
-    monkeypatch.setattr(logging.getLogger("dld_d2"), "propagate", True)
+def test_log_warns_when_the_vocabulary_does_not_fit(caplog, words, level):
     with caplog.at_level(logging.INFO):
         log_recognition_coverage("my_set", dataset(words), VOCABULARY, 4)
     (record,) = caplog.records

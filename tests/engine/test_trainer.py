@@ -201,8 +201,7 @@ def test_evaluation_needs_weights(tmp_path):
         TinyTrainer.evaluate(tiny_cfg(tmp_path, "DATASETS.TEST", "('tiny',)"))
 
 
-def test_the_log_tells_what_recognition_can_learn_from(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(logging.getLogger("dld_d2"), "propagate", True)
+def test_the_log_tells_what_recognition_can_learn_from(tmp_path, caplog):
     with caplog.at_level(logging.INFO):
         TinyTrainer(tiny_cfg(tmp_path))
     assert f"{NUM_IMAGES} images: " in caplog.text
