@@ -80,10 +80,12 @@ class SpotterTrainer(DefaultTrainer):
             device_ids=[comm.get_local_rank()] if cfg.MODEL.DEVICE.startswith("cuda") else None,
         )
         guard_losses(model)
-        if cfg.SOLVER.AMP.ENABLED:
-            precision = getattr(torch, cfg.SOLVER.AMP.PRECISION)
+        precision = getattr(torch, cfg.SOLVER.AMP.PRECISION)
+        if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE.startswith("cuda"):
             self._trainer = AMPTrainer(model, loader, optimizer, precision=precision)
         else:
+            if cfg.SOLVER.AMP.ENABLED:
+                _autocast_in_training(model, precision)
             self._trainer = SimpleTrainer(model, loader, optimizer)
 
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
@@ -274,6 +276,18 @@ def _training_images(cfg: CfgNode) -> Dataset:
     return images[0] if len(images) == 1 else ConcatDataset(images)
 
 
+def _autocast_in_training(model: nn.Module, precision: torch.dtype) -> None:
+    """What Detectron2's AMPTrainer does on a GPU, on the CPU. Losses need no scaling there:
+    bfloat16, the only type that comes here, has the range of float32."""
+    forward = model.forward
+
+    def autocast_forward(*args: Any) -> Any:
+        with torch.autocast("cpu", dtype=precision, enabled=model.training):
+            return forward(*args)
+
+    model.forward = autocast_forward
+
+
 def _with_possible_precision(cfg: CfgNode) -> CfgNode:
     if not cfg.SOLVER.AMP.ENABLED:
         return cfg
@@ -281,9 +295,12 @@ def _with_possible_precision(cfg: CfgNode) -> CfgNode:
         raise ConfigError(
             f"SOLVER.AMP.PRECISION is {cfg.SOLVER.AMP.PRECISION!r}; known are float16, bfloat16"
         )
-    if cfg.MODEL.DEVICE.startswith("cuda"):
+    if cfg.MODEL.DEVICE.startswith("cuda") or cfg.SOLVER.AMP.PRECISION == "bfloat16":
         return cfg
-    logger.warning("SOLVER.AMP.ENABLED has no effect on the CPU: training in single precision")
+    logger.warning(
+        "SOLVER.AMP.PRECISION float16 is for GPUs: training in single precision. On a CPU bfloat16 "
+        "may be faster"
+    )
     cfg = cfg.clone()
     cfg.defrost()
     cfg.SOLVER.AMP.ENABLED = False

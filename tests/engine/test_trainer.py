@@ -169,11 +169,26 @@ def test_best_checkpoint_survives_a_resumption(tmp_path):
     assert list(load(tmp_path, "model_best.pth")) == ["model"]
 
 
-def test_mixed_precision_on_the_cpu_says_that_it_is_off(tmp_path, caplog):
+def test_float16_on_the_cpu_says_that_it_is_off(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, logger="dld_d2"):
         trainer = train(tiny_cfg(tmp_path, "SOLVER.AMP.ENABLED", "True", "SOLVER.MAX_ITER", "1"))
     assert "single precision" in caplog.text
     assert not trainer.cfg.SOLVER.AMP.ENABLED
+
+
+def test_bfloat16_on_the_cpu_trains_in_it_and_evaluates_in_single_precision(tmp_path):
+    amp = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16"]
+    trainer = TinyTrainer(tiny_cfg(tmp_path, *amp, "SOLVER.MAX_ITER", "2"))
+    seen = []
+    trainer.model.conv.register_forward_hook(lambda *args: seen.append(args[2].dtype))
+    trainer.resume_or_load(resume=False)
+    trainer.train()
+    assert seen == [torch.bfloat16] * 2
+    assert all(p.dtype == p.grad.dtype == torch.float32 for p in trainer.model.parameters())
+    trainer.model.eval()
+    trainer.model([])
+    trainer.model.conv(torch.zeros(1, 3, 8, 8))
+    assert seen[-1] == torch.float32
 
 
 @pytest.mark.parametrize(
