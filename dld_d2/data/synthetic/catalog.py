@@ -10,14 +10,20 @@ from detectron2.data import DatasetCatalog, MetadataCatalog
 from dld_d2.evaluation.lexicon import ImageLexicons, Lexicon
 
 from ..catalog import EVALUATOR_TYPE
-from .config import SceneConfig
+from .config import DENSE_REGIMES, SceneConfig
 from .dataset import SyntheticDataset
 from .lexicons import generic_lexicon, strong_lexicons, weak_lexicon
 
 __all__ = ["SPLITS", "register_synthetic_dataset", "scene_lexicon"]
 
-# Split -> number of scenes and seed. The test set is frozen: tests/data has its digest.
-SPLITS: dict[str, tuple[int, int]] = {"train": (20_000, 1), "val": (200, 2), "test": (500, 3)}
+# Split -> number of scenes, seed, and what they look like. The test set is frozen: tests/data has
+# its digest.
+SPLITS: dict[str, tuple[int, int, SceneConfig]] = {
+    "train": (20_000, 1, SceneConfig()),
+    "val": (200, 2, SceneConfig()),
+    "test": (500, 3, SceneConfig()),
+    "dense": (40_000, 4, SceneConfig(regimes=DENSE_REGIMES)),
+}
 
 
 @dataclass
@@ -89,8 +95,10 @@ def scene_lexicon(name: str, kind: str) -> Lexicon | ImageLexicons:
 
 
 def _register_splits() -> None:
-    for split, (length, seed) in SPLITS.items():
-        register_synthetic_dataset(f"synthetic_{split}", length=length, seed=seed, prefix=split)
+    for split, (length, seed, config) in SPLITS.items():
+        register_synthetic_dataset(
+            f"synthetic_{split}", length=length, seed=seed, config=config, prefix=split
+        )
 
 
 _register_splits()

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-__all__ = ["LAYOUT_VERSION", "Population", "Regime", "SceneConfig"]
+__all__ = ["DENSE_REGIMES", "LAYOUT_VERSION", "Population", "Regime", "SceneConfig"]
 
 LAYOUT_VERSION = 1
 """Raised whenever the same seed and index would give other words or polygons than before."""
@@ -61,6 +61,20 @@ _REGIMES: Mapping[str, Regime] = MappingProxyType(
         ),
     }
 )  # fmt: skip
+
+# A population ends where several blocks in a row found no room; the next one tries again.
+DENSE_REGIMES: Mapping[str, Regime] = MappingProxyType(
+    {
+        "large": Regime(0.15, 2 * (Population((48, 120), (2, 4)),)),
+        "medium": Regime(0.25, 3 * (Population((27, 44), (5, 10)),)),
+        "small": Regime(0.35, 4 * (Population((15, 24), (10, 16)),)),
+        "mixed": Regime(
+            0.25, (Population((48, 96), (1, 3)), *3 * (Population((15, 24), (8, 12)),))
+        ),
+    }
+)
+"""As many words as fit. Reading is learned word by word, and the words of a crowded scene share the
+cost of its image, so that training sees several times as many per hour."""
 
 _GEOMETRY: Mapping[str, float] = MappingProxyType(
     {"straight": 0.30, "rotated": 0.25, "perspective": 0.30, "curved": 0.15}
