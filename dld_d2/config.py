@@ -121,6 +121,14 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     selector.INPUT_SCALE = 1.0
     selector.CHANNELS = (32, 64, 128, 256)
     selector.NORM = "BN"
+    # How its features are pooled over the image: "mean" as published, or "mean_max", which sees
+    # small words sooner.
+    selector.POOLING = "mean"
+    # Checkpoint of a training of the meta-architecture TextSizeEstimator, from which the selector
+    # takes all but its last layer. Empty: random weights, as published.
+    selector.WEIGHTS = ""
+    # Its learning rate in units of SOLVER.BASE_LR: unlike the student it starts from nothing.
+    selector.LR_FACTOR = 1.0
     # Temperature of the Gumbel-softmax: TAU_INIT * TAU_DECAY ** epoch. Without SOLVER.EPOCHS an
     # epoch is a pass over DATASETS.TRAIN all the same.
     selector.TAU_INIT = 5.0

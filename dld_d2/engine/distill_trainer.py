@@ -15,6 +15,7 @@ from torch import nn
 from dld_d2.modeling.distillation import (
     DynamicResolutionDistiller,
     DynamicScale,
+    TextSizeEstimator,
     build_spotter,
     teacher_cfg,
     temperature,
@@ -95,6 +96,8 @@ class DistillTrainer(SpotterTrainer):
         model.attach_teacher(teacher)
         if not cfg.MODEL.WEIGHTS:
             _start_from(teacher, model.student)
+            if model.selector is not None and cfg.MODEL.DISTILL.SELECTOR.WEIGHTS:
+                _start_selector(cfg, model.selector)
         return model
 
     def build_hooks(self) -> list[HookBase]:
@@ -158,6 +161,21 @@ def _start_from(teacher: nn.Module, student: nn.Module) -> None:
             f"makes them differ; name weights of the distiller in MODEL.WEIGHTS ({first})"
         ) from None
     logger.info("The student starts from the teacher's weights")
+
+
+def _start_selector(cfg: CfgNode, selector: nn.Module) -> None:
+    file = cfg.MODEL.DISTILL.SELECTOR.WEIGHTS
+    if not os.path.isfile(file):
+        raise ConfigError(f"MODEL.DISTILL.SELECTOR.WEIGHTS: there is no file {file}")
+    estimator = TextSizeEstimator(cfg)
+    try:
+        SpotterCheckpointer(estimator).load_exactly(file, checkpointables=[])
+    except ValueError as error:
+        raise ConfigError(f"MODEL.DISTILL.SELECTOR.WEIGHTS: {file}: {error}") from None
+    learnt = estimator.selector.state_dict()
+    fresh = {k: v for k, v in selector.state_dict().items() if k.startswith("classifier.")}
+    selector.load_state_dict(learnt | fresh)
+    logger.info(f"The selector starts from {file}")
 
 
 def _identity(file: str) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 from detectron2.config import CfgNode
 from detectron2.solver import get_default_optimizer_params
@@ -30,6 +32,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
         weight_decay_norm=solver.WEIGHT_DECAY_NORM,
         bias_lr_factor=solver.BIAS_LR_FACTOR,
         weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
+        lr_factor_func=partial(_lr_factor, cfg),
     )
     common = {"lr": solver.BASE_LR, "weight_decay": solver.WEIGHT_DECAY}
     if solver.OPTIMIZER == "ADAMW":
@@ -45,6 +48,11 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
     if solver.CLIP_TOTAL_NORM > 0:
         clip_total_norm(optimizer, model, solver.CLIP_TOTAL_NORM)
     return maybe_add_gradient_clipping(cfg, optimizer)
+
+
+def _lr_factor(cfg: CfgNode, name: str) -> float:
+    selector = name.startswith("policy.selector.")
+    return cfg.MODEL.DISTILL.SELECTOR.LR_FACTOR if selector else 1.0
 
 
 def clip_total_norm(optimizer: torch.optim.Optimizer, model: nn.Module, max_norm: float) -> None:

@@ -9,11 +9,12 @@ from pathlib import Path
 import pytest
 import torch
 from detectron2.data import DatasetCatalog, MetadataCatalog
-from runs import load, spawn, tensors
+from runs import load, run_training, spawn, tensors
 from tiny_distillation import BASE, SMALL, generate, make_cfg, train
 
 from dld_d2.engine.distill_trainer import DistillTrainer, TemperatureSchedule
 from dld_d2.engine.setup import ConfigError
+from dld_d2.engine.trainer import SpotterTrainer
 from dld_d2.modeling.distillation import DynamicScale
 
 SCRIPT = str(Path(__file__).with_name("tiny_distillation.py"))
@@ -109,6 +110,38 @@ def test_the_student_starts_from_the_teacher(data, tmp_path, caplog):
     assert not any(p.requires_grad for p in teacher.parameters())
     shared = {p.data_ptr() for p in teacher.parameters()}
     assert shared.isdisjoint({p.data_ptr() for p in trainer.model.parameters()})
+
+
+def test_the_selector_starts_from_what_it_learnt_of_text_sizes(data, tmp_path):
+    estimating = {"MODEL__META_ARCHITECTURE": "TextSizeEstimator"}
+    cfg = make_cfg(data, tmp_path / "sizes", SOLVER__MAX_ITER=2, **estimating)
+    run_training(SpotterTrainer(cfg))
+    file = tmp_path / "sizes" / "model_final.pth"
+    learnt = load(tmp_path / "sizes")["model"]
+
+    cfg = make_cfg(data, tmp_path / "run", MODEL__DISTILL__SELECTOR__WEIGHTS=str(file))
+    selector = DistillTrainer(cfg).model.selector.state_dict()
+    plain = DistillTrainer(make_cfg(data, tmp_path / "run")).model.selector.state_dict()
+    for name, value in selector.items():
+        expected = plain[name] if name.startswith("classifier.") else learnt[f"selector.{name}"]
+        assert torch.equal(value, expected), name
+
+    missing = make_cfg(data, tmp_path, MODEL__DISTILL__SELECTOR__WEIGHTS="nowhere.pth")
+    with pytest.raises(ConfigError, match=r"SELECTOR\.WEIGHTS: there is no file nowhere\.pth"):
+        DistillTrainer(missing)
+    teacher = str(data / "teacher.pth")
+    other = make_cfg(data, tmp_path, MODEL__DISTILL__SELECTOR__WEIGHTS=teacher)
+    with pytest.raises(ConfigError, match=r"SELECTOR\.WEIGHTS: .*teacher\.pth"):
+        DistillTrainer(other)
+
+
+def test_the_selectors_learning_rate(data, tmp_path):
+    cfg = make_cfg(data, tmp_path, MODEL__DISTILL__SELECTOR__LR_FACTOR=5.0, SOLVER__BASE_LR=0.01)
+    trainer = DistillTrainer(cfg)
+    rates = {p: g["initial_lr"] for g in trainer.optimizer.param_groups for p in g["params"]}
+    for name, parameter in trainer.model.named_parameters():
+        factor = 5 if name.startswith("policy.selector.") else 1
+        assert rates[parameter] == pytest.approx(0.01 * factor), name
 
 
 def test_weights_of_a_distiller_go_before(data, undisturbed, tmp_path):

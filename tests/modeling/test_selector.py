@@ -42,21 +42,26 @@ class TestNetwork:
         ]
         assert selector(torch.randn(2, 3, 64, 96), [(64, 96), (50, 70)]).shape == (2, 6)
 
-    def test_equals_the_network_written_out(self):
-        selector = make_selector()
+    @pytest.mark.parametrize("pooling", ["mean", "mean_max"])
+    def test_equals_the_network_written_out(self, pooling):
+        selector = make_selector(pooling=pooling)
         image = torch.randn(1, 3, 70, 101, generator=torch.manual_seed(1))
         x = selector.stem(image).relu()
         assert x.shape[-2:] == (35, 51)
         for block in selector.blocks:
             x = (block.conv2(block.conv1(x).relu()) + block.shortcut(x[..., ::2, ::2])).relu()
-        expected = selector.classifier(x.mean(dim=(2, 3)))
+        pooled = [x.mean(dim=(2, 3))]
+        if pooling == "mean_max":
+            pooled.append(x.flatten(2).max(dim=2).values)
+        expected = selector.classifier(torch.cat(pooled, dim=1))
         torch.testing.assert_close(selector(image, [(70, 101)]), expected, rtol=1e-4, atol=1e-6)
 
     @pytest.mark.parametrize("input_scale", [1.0, 0.5, 0.25, 0.3])
     @pytest.mark.parametrize("value", [0.0, 7.0], ids=["zeros", "anything"])
+    @pytest.mark.parametrize("pooling", ["mean", "mean_max"])
     @torch.no_grad()
-    def test_padding_and_batch_do_not_matter(self, input_scale, value):
-        selector = make_selector(input_scale=input_scale)
+    def test_padding_and_batch_do_not_matter(self, input_scale, value, pooling):
+        selector = make_selector(input_scale=input_scale, pooling=pooling)
         sizes = [(96, 128), (61, 127), (90, 33), (45, 101)]
         generator = torch.manual_seed(2)
         images = [torch.randn(3, *size, generator=generator) for size in sizes]
@@ -92,6 +97,10 @@ class TestNetwork:
     def test_bad_input_scale(self, input_scale):
         with pytest.raises(ValueError, match=r"input_scale is .*\(0, 1\]"):
             ResolutionSelector(num_scales=2, input_scale=input_scale)
+
+    def test_bad_pooling(self):
+        with pytest.raises(ValueError, match="'median'; known are mean, mean_max"):
+            ResolutionSelector(num_scales=2, pooling="median")
 
 
 class TestGumbelSelect:

@@ -15,6 +15,7 @@ from .losses import (
 from .policy import DynamicScale, FixedScale, RandomScale, ScalePolicy
 from .selector import ResolutionSelector, gumbel_select, select, temperature
 from .settings import DistillationSettings
+from .text_size import TextSizeEstimator
 from .views import scale_images, scale_targets
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "RandomScale",
     "ResolutionSelector",
     "ScalePolicy",
+    "TextSizeEstimator",
     "accuracy_loss",
     "build_spotter",
     "context_loss",

@@ -17,7 +17,7 @@ from .policy import DynamicScale, FixedScale, RandomScale, ScalePolicy
 from .selector import ResolutionSelector
 from .settings import DistillationSettings
 
-__all__ = ["build_distillation_parts", "build_spotter", "teacher_cfg"]
+__all__ = ["build_distillation_parts", "build_selector", "build_spotter", "teacher_cfg"]
 
 _PRECISIONS = {
     "float32": torch.float32,
@@ -92,6 +92,22 @@ def build_spotter(cfg: CfgNode) -> nn.Module:
     return META_ARCH_REGISTRY.get(name)(cfg).to(cfg.MODEL.DEVICE)
 
 
+def build_selector(cfg: CfgNode) -> ResolutionSelector:
+    """The selector of MODEL.DISTILL.SELECTOR with random weights.
+
+    Raises:
+        ValueError: as `ResolutionSelector`.
+    """
+    selector = cfg.MODEL.DISTILL.SELECTOR
+    return ResolutionSelector(
+        num_scales=len(cfg.MODEL.DISTILL.SCALES),
+        channels=selector.CHANNELS,
+        norm=selector.NORM,
+        input_scale=selector.INPUT_SCALE,
+        pooling=selector.POOLING,
+    )
+
+
 def teacher_cfg(cfg: CfgNode) -> CfgNode:
     """The configuration with what the teacher has otherwise, MODEL.DISTILL.TEACHER_OPTS.
 
@@ -151,14 +167,8 @@ def _build_policy(cfg: CfgNode, relative_cost: Tensor) -> ScalePolicy:
     distill = cfg.MODEL.DISTILL
     selection = distill.SELECTION
     if selection == "dynamic":
-        selector = ResolutionSelector(
-            num_scales=len(distill.SCALES),
-            channels=distill.SELECTOR.CHANNELS,
-            norm=distill.SELECTOR.NORM,
-            input_scale=distill.SELECTOR.INPUT_SCALE,
-        )
         return DynamicScale(
-            selector,
+            build_selector(cfg),
             relative_cost,
             temperature=distill.SELECTOR.TAU_INIT,
             cost_bias=distill.SELECTOR.COST_BIAS,

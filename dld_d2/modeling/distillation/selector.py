@@ -14,7 +14,9 @@ import torch.nn.functional as F
 from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 
-__all__ = ["ResolutionSelector", "gumbel_select", "select", "temperature"]
+__all__ = ["POOLINGS", "ResolutionSelector", "gumbel_select", "select", "temperature"]
+
+POOLINGS = ("mean", "mean_max")
 
 
 def _conv(in_channels: int, out_channels: int, kernel_size: int, stride: int, norm: str) -> Conv2d:
@@ -51,7 +53,7 @@ class _ResidualBlock(nn.Module):
 class ResolutionSelector(nn.Module):
     """From images to one logit per candidate scale.
 
-    A 7x7 convolution of stride 2, four residual blocks of stride 2, the mean over the image, one
+    A 7x7 convolution of stride 2, four residual blocks of stride 2, pooling over the image, one
     linear layer. Padding is zeroed before every convolution, so that, with batch norm in
     evaluation mode, the logits of an image do not depend on how far it was padded, nor on what
     else is in the batch. (In training, batch norm's statistics include the padding; norms over
@@ -64,9 +66,11 @@ class ResolutionSelector(nn.Module):
         norm: a Detectron2 normalisation name.
         input_scale: factor, in (0, 1], by which images are shrunk first (bilinear, antialiased).
             The cost of choosing goes with its square.
+        pooling: "mean" over the image, as published, or "mean_max", both side by side: the
+            smallest words decide, and the mean over the image hardly sees them.
 
     Raises:
-        ValueError: if `input_scale` is not in (0, 1].
+        ValueError: if `input_scale` is not in (0, 1], or for another `pooling`.
     """
 
     def __init__(
@@ -76,17 +80,24 @@ class ResolutionSelector(nn.Module):
         channels: tuple[int, ...] = (32, 64, 128, 256),
         norm: str = "BN",
         input_scale: float = 1.0,
+        pooling: str = "mean",
     ) -> None:
         super().__init__()
+        if pooling not in POOLINGS:
+            raise ValueError(
+                f"the selector's pooling is {pooling!r}; known are {', '.join(POOLINGS)}"
+            )
         if not 0 < input_scale <= 1:
             raise ValueError(f"the selector's input_scale is {input_scale}; take one in (0, 1]")
         self.input_scale = input_scale
+        self.pooling = pooling
         self.stem = _conv(3, channels[0], 7, 2, norm)
         self.blocks = nn.ModuleList(
             _ResidualBlock(i, o, norm)
             for i, o in zip((channels[0], *channels), channels, strict=False)
         )
-        self.classifier = nn.Linear(channels[-1], num_scales)
+        self.num_features = channels[-1] * (2 if pooling == "mean_max" else 1)
+        self.classifier = nn.Linear(self.num_features, num_scales)
         # Small, so that training begins with all scales about equally likely.
         nn.init.normal_(self.classifier.weight, std=0.01)
         nn.init.zeros_(self.classifier.bias)
@@ -100,6 +111,14 @@ class ResolutionSelector(nn.Module):
 
         Returns:
             (B, k).
+        """
+        return self.classifier(self.features(images, image_sizes))
+
+    def features(self, images: Tensor, image_sizes: list[tuple[int, int]]) -> Tensor:
+        """What `forward` chooses by.
+
+        Returns:
+            (B, num_features).
         """
         sizes = torch.tensor(image_sizes, device=images.device)
         valid = _valid(images, sizes)
@@ -118,8 +137,11 @@ class ResolutionSelector(nn.Module):
             sizes = (sizes + 1) // 2
             x = block(x, _valid(x[..., ::2, ::2], sizes))
         # Sums over a map overflow half precision.
-        mean = x.float().sum(dim=(2, 3)) / sizes.prod(dim=1, keepdim=True)
-        return self.classifier(mean.to(x.dtype))
+        pooled = (x.float().sum(dim=(2, 3)) / sizes.prod(dim=1, keepdim=True)).to(x.dtype)
+        if self.pooling == "mean_max":
+            # Padding is 0, and nothing is below that after a ReLU.
+            pooled = torch.cat([pooled, x.amax(dim=(2, 3))], dim=1)
+        return pooled
 
 
 def _valid(x: Tensor, sizes: Tensor) -> Tensor:
