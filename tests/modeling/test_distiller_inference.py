@@ -143,3 +143,27 @@ def test_images_without_any_word():
     for output in distiller(make_photographs()):
         assert len(output["instances"]) == 0 and output["instances"].pred_texts == []
         assert output["scale"] in ALL_SCALES
+
+
+def test_ground_truth_regions_are_read_at_the_chosen_scales(distiller, monkeypatch):
+    words = [("one", (10, 10, 90, 40)), ("###", (10, 50, 60, 80)), ("two", (70, 50, 150, 90))]
+    inputs = [make_input(words[: 3 - i], (96, 160), seed=i) for i in range(3)]
+    monkeypatch.setattr(distiller.policy, "choose", lambda images: torch.tensor([5, 0, 2]))
+    seen = []
+    monkeypatch.setattr(
+        distiller.student, "read_targets", lambda *view: seen.append(view) or [["two", "one"]]
+    )
+    assert distiller.read_regions(inputs) == [["two", "one"]]
+    ((view, targets),) = seen
+    scales = [distiller.scales[i] for i in (5, 0, 2)]
+    for size, target, item, scale in zip(view.image_sizes, targets, inputs, scales, strict=True):
+        assert size == (round(96 * scale), round(160 * scale)) == target.image_size
+        ratios = torch.tensor([size[1] / 160, size[0] / 96]).repeat(2)
+        expected = item["instances"].gt_boxes.tensor * ratios
+        torch.testing.assert_close(target.gt_boxes.tensor, expected)
+
+
+def test_regions_of_trained_kind_are_read(distiller):
+    inputs = [make_input([("one", (10, 10, 90, 40)), ("###", (10, 50, 60, 80))])]
+    ((text,),) = distiller.read_regions(inputs)
+    assert isinstance(text, str)

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from dld_d2.modeling.recognition import RecognitionOutput, beam_search
 from dld_d2.modeling.spotters import Spotter
 from dld_d2.modeling.spotters.postprocess import rescale_instances
+from dld_d2.modeling.spotters.word_counts import log_words
 
 from .alignment import FeatureAligner, resample_context
 from .build import build_distillation_parts
@@ -70,6 +71,9 @@ class DynamicResolutionDistiller(nn.Module):
         self.aligner = aligner
         self.register_buffer("relative_cost", relative_cost, persistent=False)
         self._teacher: tuple[Spotter, ...] = ()
+        if hasattr(student, "read_targets"):
+            # Evaluation asks for it, and does without where a model lacks it.
+            self.read_regions = self._read_regions
 
     @classmethod
     def from_config(cls, cfg: CfgNode) -> dict:
@@ -109,6 +113,8 @@ class DynamicResolutionDistiller(nn.Module):
             what the student found, in pixels of the input's original "height" and "width", the
             scale it looked at and what that cost, the full resolution being 1.
         """
+        if self.training:
+            log_words([x["instances"] for x in batched_inputs])
         images, targets = self.student.preprocess(batched_inputs)
         if self.training:
             return self.losses(images, targets)
@@ -128,6 +134,14 @@ class DynamicResolutionDistiller(nn.Module):
                 strict=True,
             )
         ]
+
+    @torch.no_grad()
+    def _read_regions(self, batched_inputs: list[dict]) -> list[list[str]]:
+        """Texts of all ground-truth regions that are not don't-care, per input in target order,
+        each image read at the scale that is chosen for it."""
+        images, targets = self.student.preprocess(batched_inputs)
+        scales = [self.scales[i] for i in self.policy.choose(images).tolist()]
+        return self.student.read_targets(*self._view(images, targets, scales))
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
         """All losses of a training step.

@@ -12,7 +12,6 @@ from detectron2.modeling import (
     build_roi_heads,
 )
 from detectron2.structures import ImageList, Instances
-from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from dld_d2.modeling.detection import polygons_from_masks, single_level_features
@@ -25,6 +24,7 @@ from dld_d2.modeling.recognition import (
 )
 
 from .postprocess import rescale_instances
+from .word_counts import log_words
 
 __all__ = ["MaskRCNNSpotter"]
 
@@ -112,8 +112,8 @@ class MaskRCNNSpotter(nn.Module):
             In training the losses. Else, per input, `{"instances": ...}` as `inference` gives
             them, in pixels of the input's original "height" and "width".
         """
-        if self.training and has_event_storage():
-            _log_words([x["instances"] for x in batched_inputs])
+        if self.training:
+            log_words([x["instances"] for x in batched_inputs])
         images, targets = self.preprocess(batched_inputs)
         if self.training:
             return self.losses(images, targets)[0]
@@ -168,7 +168,11 @@ class MaskRCNNSpotter(nn.Module):
     @torch.no_grad()
     def read_regions(self, batched_inputs: list[dict]) -> list[list[str]]:
         """Texts of all ground-truth regions that are not don't-care, per input in target order."""
-        images, targets = self.preprocess(batched_inputs)
+        return self.read_targets(*self.preprocess(batched_inputs))
+
+    @torch.no_grad()
+    def read_targets(self, images: ImageList, targets: list[Instances]) -> list[list[str]]:
+        """As `read_regions`, for what `preprocess` gives."""
         keep = [~t.gt_ignore for t in targets]
         features = self._reading_features(images)
         reading = self.recognition.read(features, Regions.from_targets(targets, keep))
@@ -222,15 +226,6 @@ class MaskRCNNSpotter(nn.Module):
             result.text_scores = score
             results.append(result)
         return results
-
-
-def _log_words(targets: list[Instances]) -> None:
-    """Count words, and those among them that train detection only."""
-    words = torch.cat([~t.gt_ignore for t in targets])
-    readable = torch.cat([t.gt_readable for t in targets])
-    storage = get_event_storage()
-    storage.put_scalar("recognition/num_words", int(words.sum()))
-    storage.put_scalar("recognition/num_unreadable", int((words & ~readable).sum()))
 
 
 def _split(items: list, counts: list[int]) -> list[list]:
