@@ -27,10 +27,52 @@ def hmean_intervals(
     Returns:
         {"det_hmean": (low, high), "spot_hmean": (low, high)}.
     """
+    totals = _resampled_totals(counts, repeats, seed)
+    gt_care, det_care = totals[:, _COLUMNS["num_gt_care"]], totals[:, _COLUMNS["num_det_care"]]
+    intervals = {}
+    for key, hits in (("det_hmean", "num_matched"), ("spot_hmean", "num_correct")):
+        hmeans = rates(totals[:, _COLUMNS[hits]], gt_care, det_care).hmean
+        intervals[key] = _percentiles(hmeans, level)
+    return intervals
+
+
+def spotting_difference(
+    counts: np.ndarray, others: np.ndarray, repeats: int, seed: int = 0, level: float = 0.95
+) -> tuple[float, float, float]:
+    """How much better one spotter's hmean is than another's on the same images.
+
+    Both are scored on the same resampled sets, so that what makes a set hard for both drops out.
+
+    Args:
+        counts: (I, 5), of the one, a row of `Counts` for each image; fractions where it is a
+            mixture of several spotters.
+        others: (I, 5), of the other, the same images in the same order.
+        repeats, seed, level: as for `hmean_intervals`.
+
+    Returns:
+        The difference of the spotting hmeans, and the ends of its percentile interval.
+
+    Raises:
+        ValueError: if they are not of equally many images.
+    """
+    if len(counts) != len(others):
+        raise ValueError(f"one spotter has {len(counts)} images, the other {len(others)}")
+
+    def hmeans(totals: np.ndarray) -> np.ndarray:
+        columns = (_COLUMNS[name] for name in ("num_correct", "num_gt_care", "num_det_care"))
+        return np.asarray(rates(*(totals[..., column] for column in columns)).hmean)
+
+    difference = hmeans(counts.sum(axis=0)) - hmeans(others.sum(axis=0))
+    resampled = [hmeans(_resampled_totals(c, repeats, seed)) for c in (counts, others)]
+    return (float(difference), *_percentiles(resampled[0] - resampled[1], level))
+
+
+def _resampled_totals(counts: np.ndarray, repeats: int, seed: int) -> np.ndarray:
+    """(repeats, 5): sums over sets of images drawn with replacement."""
     images = len(counts)
     generator = np.random.default_rng(seed)
     block = max(1, _WEIGHTS_IN_MEMORY // images)
-    totals = np.concatenate(
+    return np.concatenate(
         [
             generator.multinomial(
                 images, np.full(images, 1.0 / images), size=min(block, repeats - start)
@@ -39,11 +81,8 @@ def hmean_intervals(
             for start in range(0, repeats, block)
         ]
     )
-    gt_care, det_care = totals[:, _COLUMNS["num_gt_care"]], totals[:, _COLUMNS["num_det_care"]]
-    tails = [(1.0 - level) / 2.0, (1.0 + level) / 2.0]
-    intervals = {}
-    for key, hits in (("det_hmean", "num_matched"), ("spot_hmean", "num_correct")):
-        hmeans = rates(totals[:, _COLUMNS[hits]], gt_care, det_care).hmean
-        low, high = np.quantile(hmeans, tails).tolist()
-        intervals[key] = (low, high)
-    return intervals
+
+
+def _percentiles(values: np.ndarray, level: float) -> tuple[float, float]:
+    low, high = np.quantile(values, [(1.0 - level) / 2.0, (1.0 + level) / 2.0]).tolist()
+    return low, high

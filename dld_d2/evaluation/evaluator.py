@@ -34,6 +34,7 @@ from dld_d2.engine.timing import ForwardTimer, Timing
 from dld_d2.visualization import DrawnWord, LegendEntry, add_legend, draw_words, side_by_side
 
 from .lexicon import ImageLexicons, Lexicon, read_lexicon
+from .protocol import Counts
 from .report import ImageResult, Report
 from .scoring import evaluate
 from .submission import write_submission
@@ -43,6 +44,7 @@ __all__ = ["LEXICONS", "TextSpottingEvaluator"]
 
 LEXICONS = ("none", "strong", "weak", "generic", "full")
 _TASKS = {"e2e": "end_to_end", "ws": "word_spotting"}
+_PREFIXES = {task: prefix for prefix, task in _TASKS.items()}
 
 logger = logging.getLogger(__name__)
 
@@ -224,7 +226,18 @@ class TextSpottingEvaluator(DatasetEvaluator):
         ]
         table = "\n".join(lines)
         (self._output_dir / "results.txt").write_text(table + "\n", encoding="utf-8")
-        results = {"dataset": self._name, "metrics": metrics, **report.to_dict(), "images": costs}
+        images = {name: row | {"counts": {}} for name, row in costs.items()}
+        for case in report.cases:
+            key = f"{_PREFIXES[case.task]}_{case.lexicon}"
+            for row, counts in zip(images.values(), case.image_counts.tolist(), strict=True):
+                row["counts"][key] = counts
+        results = {
+            "dataset": self._name,
+            "metrics": metrics,
+            **report.to_dict(),
+            "count_names": Counts._fields,
+            "images": images,
+        }
         (self._output_dir / "results.json").write_text(json.dumps(results, indent=1))
         logger.info(f"Evaluation of {table}\nFiles are in {self._output_dir}")
 

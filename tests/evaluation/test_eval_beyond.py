@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from dld_d2.evaluation import EvaluationInputError, evaluate
-from dld_d2.evaluation.bootstrap import hmean_intervals
+from dld_d2.evaluation.bootstrap import hmean_intervals, spotting_difference
 from dld_d2.evaluation.details import image_records, write_details
 from dld_d2.evaluation.drawing import COLOURS, draw_image, find_photographs
 
@@ -129,6 +129,30 @@ def test_bootstrap_in_blocks_equals_none(monkeypatch):
     whole = hmean_intervals(counts, 200, seed=4)
     monkeypatch.setattr("dld_d2.evaluation.bootstrap._WEIGHTS_IN_MEMORY", 700)
     assert hmean_intervals(counts, 200, seed=4) == whole
+
+
+def test_the_difference_of_two_spotters_is_paired():
+    rng = np.random.default_rng(5)
+    hits = rng.integers(0, 9, 400)
+    gained = rng.random(400) < 0.3
+
+    def counts(correct):
+        full = np.full(400, 10)
+        return np.stack([full, full, full, full, correct], axis=1)
+
+    better, plain = counts(hits + gained), counts(hits)
+    difference, low, high = spotting_difference(better, plain, 800, seed=2)
+    assert difference == pytest.approx(gained.sum() / 4000)
+    # What both have in common drops out: what is left is the spread of `gained` alone.
+    assert high - low == pytest.approx(2 * 1.96 * gained.std() / 10 / np.sqrt(400), rel=0.15)
+    assert low < difference < high
+    assert spotting_difference(plain, better, 800, seed=2) == pytest.approx(
+        (-difference, -high, -low)
+    )
+    half = spotting_difference((better + plain) / 2, plain, 800, seed=2)
+    assert half == pytest.approx((difference / 2, low / 2, high / 2))
+    with pytest.raises(ValueError, match="one spotter has 400 images, the other 399"):
+        spotting_difference(better, plain[1:], 10)
 
 
 def test_bootstrap_in_the_report():

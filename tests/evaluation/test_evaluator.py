@@ -227,8 +227,22 @@ def test_chosen_scales_are_reported(dataset, tmp_path):
     }
     assert all(type(value) is float for value in metrics.values())
     assert "share_scale_0.5 0.3333" in (tmp_path / "results.txt").read_text()
-    images = json.loads((tmp_path / "results.json").read_text())["images"]
-    assert images["img_2"] == {"num_words": 3, "scale": 0.5, "relative_cost": 0.25}
+    results = json.loads((tmp_path / "results.json").read_text())
+    counts = results["images"]["img_2"].pop("counts")
+    assert results["images"]["img_2"] == {"num_words": 3, "scale": 0.5, "relative_cost": 0.25}
+    assert counts == {
+        "e2e_none": [1, 3, 2, 1, 0],
+        "ws_none": [1, 3, 2, 1, 0],
+        "e2e_weak": [1, 3, 2, 1, 1],
+        "ws_weak": [1, 3, 2, 1, 1],
+    }
+    for case in results["cases"]:
+        key = {"end_to_end": "e2e", "word_spotting": "ws"}[case["task"]] + "_" + case["lexicon"]
+        rows = [
+            image["counts"][key] for name, image in results["images"].items() if name != "img_2"
+        ]
+        total = [sum(column) for column in zip(counts[key], *rows, strict=True)]
+        assert total == [case[name] for name in results["count_names"]]
     # A Reader's parts are unknown.
     assert not any(key.startswith("cost_") for key in metrics)
 
