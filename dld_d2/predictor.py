@@ -31,6 +31,7 @@ from dld_d2.engine.image_costs import decoding_steps
 from dld_d2.engine.size_batches import run_in_batches
 from dld_d2.modeling.distillation import DynamicScale
 from dld_d2.spotting_result import SpottingResult, Word, words_of
+from dld_d2.weights import weights_file
 
 __all__ = ["SpottingResult", "TextSpotter", "Word"]
 
@@ -104,6 +105,19 @@ class TextSpotter:
         opts = [*opts, *(("MODEL.DEVICE", device) if device else ())]
         cfg, model = load_spotter(path, opts)
         return cls(cfg, cost_bias=cost_bias, model=model)
+
+    @classmethod
+    def pretrained(cls, name: str, **kwargs: Any) -> TextSpotter:
+        """Load one of the small models that come with this package.
+
+        Args:
+            name: as `dld_d2.weights.names()` lists them, such as "tiny_dld".
+            kwargs: as for `from_file`.
+
+        Raises:
+            ValueError: if there is no such model, and as `from_file`.
+        """
+        return cls.from_file(weights_file(name), **kwargs)
 
     @property
     def scales(self) -> tuple[float, ...]:

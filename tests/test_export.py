@@ -77,6 +77,34 @@ def test_a_spotter_without_selector(tmp_path):
         spotter.cost_bias = 1.0
 
 
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+def test_half_the_size(exported, opts, tmp_path, suffix):
+    file = tmp_path / f"half{suffix}"
+    export_spotter(setup_cfg(CONFIG, opts), file, half=True)
+    whole = load_spotter(exported[0])[1].state_dict()
+    halved = load_spotter(file)[1].state_dict()
+    for name, value in whole.items():
+        assert halved[name].dtype == value.dtype, name
+        exact = value.ndim < 2 or not value.is_floating_point()
+        torch.testing.assert_close(
+            halved[name], value if exact else value.half().float(), rtol=0, atol=0
+        )
+    assert file.stat().st_size < 0.75 * exported[0].stat().st_size
+    assert (
+        TextSpotter.from_file(file).model.student.backbone.fpn_output2.weight.dtype == torch.float32
+    )
+
+
+def test_halving_refuses_what_would_overflow(tmp_path):
+    opts = write_checkpoint(tmp_path / "w.pth")
+    saved = torch.load(tmp_path / "w.pth", weights_only=True)
+    saved["model"]["policy.selector.classifier.weight"][0, 0] = 1e6
+    torch.save(saved, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"policy\.selector\.classifier\.weight .* float16"):
+        export_spotter(setup_cfg(CONFIG, opts), tmp_path / "s.pth", half=True)
+    assert not (tmp_path / "s.pth").exists()
+
+
 def test_a_student_of_fixed_scale(tmp_path):
     fixed = ["MODEL.DISTILL.SELECTION", "fixed", "MODEL.DISTILL.FIXED_SCALE", "0.6"]
     cfg = setup_cfg(CONFIG, write_checkpoint(tmp_path / "w.pth", fixed))

@@ -42,6 +42,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "used (default: as configured; tools/choose_cost_bias.py finds one for a wanted cost)",
     )
     parser.add_argument(
+        "--half",
+        action="store_true",
+        help="store kernels and matrices in float16: half the size, computed in float32 as ever",
+    )
+    parser.add_argument(
         "--opts",
         nargs=argparse.REMAINDER,
         default=[],
@@ -60,7 +65,7 @@ def run(arguments: argparse.Namespace) -> None:
     chooses = distills and cfg.MODEL.DISTILL.SELECTION == "dynamic"
     if arguments.cost_bias is not None and not chooses:
         raise ConfigError("--cost-bias: this model has no resolution selector that it could bias")
-    model = export_spotter(cfg, arguments.output)
+    model = export_spotter(cfg, arguments.output, half=arguments.half)
     size = arguments.output.stat().st_size / 2**20
     console.print(
         f"{arguments.output}: {size:.1f} MiB, {cfg.MODEL.META_ARCHITECTURE}", markup=False

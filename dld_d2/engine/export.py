@@ -69,12 +69,15 @@ class _Header:
     version: int = _VERSION
 
 
-def export_spotter(cfg: CfgNode, output: str | os.PathLike[str]) -> nn.Module:
+def export_spotter(
+    cfg: CfgNode, output: str | os.PathLike[str], *, half: bool = False
+) -> nn.Module:
     """Write the model of a configuration with its weights, MODEL.WEIGHTS.
 
     Args:
         cfg: of a spotter or a distiller; a distiller's teacher is not needed.
         output: `.pth` or `.safetensors` file.
+        half: see `save_spotter`.
 
     Returns:
         The model.
@@ -92,21 +95,25 @@ def export_spotter(cfg: CfgNode, output: str | os.PathLike[str]) -> nn.Module:
     _check_suffix(output)
     model = build_model(cfg).eval()
     SpotterCheckpointer(model).load_exactly(weights, checkpointables=[])
-    save_spotter(cfg, model, output)
+    save_spotter(cfg, model, output, half=half)
     return model
 
 
-def save_spotter(cfg: CfgNode, model: nn.Module, output: str | os.PathLike[str]) -> None:
+def save_spotter(
+    cfg: CfgNode, model: nn.Module, output: str | os.PathLike[str], *, half: bool = False
+) -> None:
     """Write a model as it is.
 
     Args:
         cfg: that the model was built of. The files it names must still be there.
         model: a spotter or a distiller.
         output: `.pth` or `.safetensors` file; it appears when it is whole.
+        half: store matrices and kernels in float16, so that the file is half as large. What loads
+            it computes in float32 as ever. Biases and norms' statistics stay as they are.
 
     Raises:
         ConfigError: if `output` has another ending.
-        ValueError: naming a weight that is infinite or NaN.
+        ValueError: naming a weight that is infinite or NaN, or too large for `half`.
     """
     output = Path(output)
     _check_suffix(output)
@@ -114,6 +121,8 @@ def save_spotter(cfg: CfgNode, model: nn.Module, output: str | os.PathLike[str])
     for name, value in state.items():
         if value.is_floating_point() and not torch.isfinite(value).all():
             raise ValueError(f"{name} holds infinite or NaN values; such a model is not exported")
+    if half:
+        state = {name: _halved(name, value) for name, value in state.items()}
     cost = getattr(model, "relative_cost", None)
     header = asdict(
         _Header(
@@ -181,6 +190,15 @@ def _weights(model: nn.Module) -> dict[str, Tensor]:
         return state
     # The aligner fits features to the teacher's, in training only.
     return {name: value for name, value in state.items() if not name.startswith("aligner.")}
+
+
+def _halved(name: str, value: Tensor) -> Tensor:
+    if not value.is_floating_point() or value.ndim < 2:
+        return value
+    halved = value.half()
+    if not torch.isfinite(halved).all():
+        raise ValueError(f"{name} holds values beyond the range of float16; export in full")
+    return halved
 
 
 def _portable(cfg: CfgNode) -> CfgNode:
