@@ -20,7 +20,7 @@ STAMP := $(VENV)/.dld_d2-set-up-$(shell (pwd; cat $(INPUTS)) | cksum | cut -d' '
 .PHONY: help setup demo test lint clean
 
 help:
-	@echo "make demo    set up if needed, then train, evaluate and draw a small spotter"
+	@echo "make demo    set up if needed, then read, score and distil on one page: output/demo/"
 	@echo "make test    set up if needed, then check the style and run the tests"
 	@echo "make setup   set up only: torch, dld_d2, Detectron2, into $(VENV)"
 	@echo "make lint    check the style only"

@@ -1,0 +1,1 @@
+"""What `make demo` measures, and the page it writes."""
