@@ -304,6 +304,8 @@ class TestPage:
         assert "-1.2 points" in headline(data.rows[2], data.rows[0])
         assert "+4.0 points" in headline(better, data.rows[0])
         assert "38% of its GFLOPs" in headline(better, data.rows[0])
+        equal = replace(data.rows[2], e2e={"none": 0.8124})
+        assert "+0.0 points" in headline(equal, data.rows[0])
 
 
 class TestCommand:

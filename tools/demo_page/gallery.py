@@ -19,8 +19,7 @@ from .measure import Reading, Scene
 __all__ = ["Comparison", "Disagreement", "Exhibit", "choose_scenes", "compare", "make_exhibit"]
 
 _IOU = 0.5
-_ENLARGE = 1.5
-_JPEG_QUALITY = 80
+_JPEG_QUALITY = 85
 _ALIKE, _DIFFERENT = "sky", "vermilion"
 
 
@@ -186,5 +185,5 @@ def _draw(image: np.ndarray, reading: Reading, differs: frozenset[int]) -> bytes
         DrawnWord(word.polygon, word.text, color=_DIFFERENT if index in differs else _ALIKE)
         for index, word in enumerate(reading.words)
     ]
-    picture = draw_words(image, words, enlarge=_ENLARGE)
+    picture = draw_words(image, words)
     return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()

@@ -85,7 +85,7 @@ def build_page(data: PageData) -> str:
 
 def headline(row: Row, teacher: Row) -> str:
     """One sentence on a student beside the teacher, whatever came out."""
-    change = 100 * (row.e2e["none"] - teacher.e2e["none"])
+    change = round(100 * (row.e2e["none"] - teacher.e2e["none"]), 1) + 0.0  # and never -0.0
     return (
         f"{row.model.label} reads with an end-to-end hmean of {100 * row.e2e['none']:.1f} "
         f"({change:+.1f} points from the teacher's {100 * teacher.e2e['none']:.1f}), with "

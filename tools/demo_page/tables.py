@@ -16,7 +16,7 @@ def score_table(rows: Sequence[Row]) -> str:
     head = (
         '<thead><tr><th scope="col" rowspan="2">Model</th>'
         + _group("GFLOPs per image", 2)
-        + _two_lines("ms per image", "speed-up")
+        + _two_lines("ms per<br>image", "speed-up")
         + '<th scope="col" rowspan="2" class="group">Mean<br>scale</th>'
         '<th scope="col" rowspan="2" class="group">Detection</th>'
         + _group("End-to-end hmean, by lexicon", len(lexicons))
@@ -36,8 +36,8 @@ def _group(title: str, columns: int) -> str:
 
 def _two_lines(title: str, second: str) -> str:
     return (
-        f'<th scope="col" rowspan="2" class="group">{escape(title)}'
-        f'<span class="second">{escape(second)}</span></th>'
+        f'<th scope="col" rowspan="2" class="group">{title}'
+        f'<span class="second">{second}</span></th>'
     )
 
 
