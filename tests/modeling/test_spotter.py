@@ -62,7 +62,8 @@ def test_losses_and_recognition_of_one_pass(spotter, storage):
     images, targets = spotter.preprocess([make_input(FIRST)])
     losses, output = spotter.losses(images, targets)
     assert set(losses) == {
-        *("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_rec")
+        *("loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"),
+        *("loss_rec", "loss_ctc"),
     }
     assert all(torch.isfinite(loss) for loss in losses.values())
     texts = torch.tensor([Vocabulary().encode("Hello", 5)])

@@ -65,6 +65,7 @@ class ContextEncoder(nn.Module):
 
     def __init__(self, *, channels: int, hidden_dim: int, num_layers: int) -> None:
         super().__init__()
+        self.channels = channels
         self.lstms = nn.ModuleList(
             nn.LSTM(channels, hidden_dim, bidirectional=True, batch_first=True)
             for _ in range(num_layers)

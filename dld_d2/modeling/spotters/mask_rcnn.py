@@ -41,6 +41,7 @@ class MaskRCNNSpotter(nn.Module):
         roi_heads: box and mask heads.
         recognition: reads regions.
         recognition_weight: factor of the recognition loss.
+        ctc_weight: factor of `RecognitionBranch.ctc_loss`; 0 leaves it out.
         region_jitter: of the regions that the recognition loss is taken on, see `Regions.jitter`.
         mask_thresh: probability above which a pixel belongs to a word.
         polygon_tolerance: of the polygons' simplification, as a fraction of their perimeter.
@@ -56,6 +57,7 @@ class MaskRCNNSpotter(nn.Module):
         roi_heads: nn.Module,
         recognition: RecognitionBranch,
         recognition_weight: float,
+        ctc_weight: float,
         region_jitter: float,
         mask_thresh: float,
         polygon_tolerance: float,
@@ -68,6 +70,7 @@ class MaskRCNNSpotter(nn.Module):
         self.roi_heads = roi_heads
         self.recognition = recognition
         self.recognition_weight = recognition_weight
+        self.ctc_weight = ctc_weight
         self.region_jitter = region_jitter
         self.mask_thresh = mask_thresh
         self.polygon_tolerance = polygon_tolerance
@@ -87,6 +90,7 @@ class MaskRCNNSpotter(nn.Module):
             "roi_heads": build_roi_heads(cfg, shape),
             "recognition": RecognitionBranch(cfg, shape),
             "recognition_weight": cfg.MODEL.RECOGNITION.LOSS_WEIGHT,
+            "ctc_weight": cfg.MODEL.RECOGNITION.CTC_WEIGHT,
             "region_jitter": cfg.MODEL.RECOGNITION.ROI.JITTER,
             "mask_thresh": cfg.TEST.MASK_THRESH,
             "polygon_tolerance": cfg.TEST.POLYGON_TOLERANCE,
@@ -152,8 +156,11 @@ class MaskRCNNSpotter(nn.Module):
         proposals, rpn_losses = self.proposal_generator(images, features, targets)
         _, roi_losses = self.roi_heads(images, features, proposals, targets)
         output, texts = self._recognize(features, images, targets, self.region_jitter)
-        loss_rec = self.recognition_weight * recognition_loss(output.logits, texts)
-        return {**rpn_losses, **roi_losses, "loss_rec": loss_rec}, output
+        losses = {**rpn_losses, **roi_losses}
+        losses["loss_rec"] = self.recognition_weight * recognition_loss(output.logits, texts)
+        if self.ctc_weight > 0:
+            losses["loss_ctc"] = self.ctc_weight * self.recognition.ctc_loss(output.context, texts)
+        return losses, output
 
     @torch.no_grad()
     def inference(self, images: ImageList) -> list[Instances]:
