@@ -65,6 +65,9 @@ def _add_spotter_config(cfg: CfgNode) -> None:
     # Longest word in characters. Longer words train detection only.
     rec.MAX_LENGTH = 32
     rec.LOSS_WEIGHT = 1.0
+    # Weight of a CTC loss on the contextual features, which helps the decoder to find out where to
+    # look, in training only. The published branch learns without, 0.
+    rec.CTC_WEIGHT = 0.0
 
     rec.ROI = CfgNode()
     # Height and width of a region's features. (16, 64) is the paper's ablation.
@@ -136,6 +139,13 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Weight of the cost in the selector's loss: L_acc + GAMMA * L_flops. 0.1 favours accuracy,
     # 0.3 cost.
     selector.GAMMA = 0.1
+    # How the selector learns from that: "gumbel" by the gradient of the scale that was drawn, as
+    # published, in hundreds of epochs; or "best_scale" by classification: since all candidates are
+    # passed anyway, the one with the smallest L_acc + GAMMA * T_i of an image is known, and some
+    # hundred steps do (docs/distillation.md).
+    selector.ESTIMATOR = "gumbel"
+    # "best_scale" takes scales whose losses differ by less than about this as equally good.
+    selector.TARGET_TEMPERATURE = 0.01
     # What L_acc compares the student's reading with: "teacher" (KL divergence, the paper) or
     # "ground_truth" (cross-entropy, the released code).
     selector.ACCURACY_TARGET = "teacher"

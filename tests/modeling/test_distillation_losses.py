@@ -9,9 +9,11 @@ import torch.nn.functional as F
 from dld_d2.modeling.distillation import (
     FeatureAligner,
     accuracy_loss,
+    best_scale_loss,
     context_loss,
     cross_entropy_accuracy_loss,
     flops_loss,
+    image_divergence,
     power_law_cost,
     resample_context,
     roi_loss,
@@ -319,3 +321,61 @@ class TestAlignment:
     def test_rows_that_do_not_divide_the_sequence(self):
         with pytest.raises(ValueError, match="33 elements does not divide into 2 rows"):
             resample_context(torch.zeros(1, 33, 4), rows=2, length=33)
+
+
+class TestBestScale:
+    @pytest.mark.parametrize("target", ["teacher", "ground_truth"])
+    def test_divergence_of_each_image_and_scale(self, target):
+        candidates, teacher = make_logits(seed=4)
+        found = image_divergence(
+            candidates, teacher if target == "teacher" else None, TEXTS, IMAGE_INDEX, 4
+        )
+        expected = torch.zeros(4, K, dtype=torch.float64)
+        for image in range(4):
+            characters = [
+                (n, t)
+                for n in range(N)
+                for t in range(T)
+                if IMAGE_INDEX[n] == image and TEXTS[n, t] != PADDING
+            ]
+            for i in range(K):
+                for n, t in characters:
+                    p = candidates[i, n, t].softmax(dim=0)
+                    if target == "teacher":
+                        ratio = p.log() - teacher[n, t].softmax(dim=0).log()
+                        expected[image, i] += (p * ratio).sum() / len(characters)
+                    else:
+                        expected[image, i] -= p[TEXTS[n, t]].log() / len(characters)
+        torch.testing.assert_close(found, expected)
+        assert expected[:2].min() > 0 and expected[2:].abs().sum() == 0
+
+    def test_on_one_image_it_is_the_published_loss_at_a_hard_choice(self):
+        candidates, teacher = make_logits(seed=5)
+        rows = torch.zeros(N, dtype=torch.int64)
+        found = image_divergence(candidates, teacher, TEXTS, rows, 1)[0]
+        for i in range(K):
+            loss = accuracy_loss(one_hot([i]), candidates, teacher, TEXTS, rows)
+            assert found[i].item() == pytest.approx(loss.item())
+
+    def test_loss_is_the_cross_entropy_to_the_better_scales(self):
+        logits = torch.randn(2, K, generator=torch.manual_seed(6), requires_grad=True)
+        costs = torch.tensor([[0.30, 0.31, 0.50], [2.0, 0.1, 0.1]])
+        loss = best_scale_loss(logits, costs, 0.01)
+        e = math.exp(-1)
+        target = torch.tensor([[1 / (1 + e), e / (1 + e), 0], [0, 0.5, 0.5]])
+        expected = -(target * logits.log_softmax(dim=1)).sum() / 2
+        assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+        (gradient,) = torch.autograd.grad(loss, logits)
+        torch.testing.assert_close(
+            gradient, (logits.softmax(dim=1) - target) / 2, atol=1e-5, rtol=0
+        )
+
+    def test_costs_get_no_gradient(self):
+        costs = torch.rand(2, K, requires_grad=True)
+        assert not best_scale_loss(torch.zeros(2, K), costs, 0.1).requires_grad
+
+    def test_learns_what_it_is_sure_not_to_choose(self):
+        """A straight-through gradient would be about exp(-30) there."""
+        logits = torch.tensor([[30.0, 0.0, 0.0]], requires_grad=True)
+        best_scale_loss(logits, torch.tensor([[1.0, 0.0, 1.0]]), 0.01).backward()
+        torch.testing.assert_close(logits.grad, torch.tensor([[1.0, -1.0, 0.0]]), atol=1e-5, rtol=0)

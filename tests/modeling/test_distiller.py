@@ -27,7 +27,8 @@ SETTINGS = {
     "random": {"MODEL__DISTILL__SELECTION": "random"},
     "16 x 64 teacher": TEACHER_16,
 }
-OWN = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask", "loss_rec"}
+DETECTION = {"loss_rpn_cls", "loss_rpn_loc", "loss_cls", "loss_box_reg", "loss_mask"}
+OWN = DETECTION | {"loss_rec", "loss_ctc"}
 SKD = {"loss_roi", "loss_con", "loss_seq"}
 DRS = {"loss_flops", "loss_acc"}
 SEED = 11
@@ -130,6 +131,45 @@ def test_every_loss_reaches_its_part_alone():
     assert all(p.grad is None and not p.requires_grad for p in distiller.teacher.parameters())
 
 
+@pytest.mark.parametrize("target", ["teacher", "ground_truth"])
+def test_learning_the_best_scale(target):
+    """As the published step, but for the selector's loss."""
+    changes = {"MODEL__DISTILL__SELECTOR__ACCURACY_TARGET": target}
+    best = {"MODEL__DISTILL__SELECTOR__ESTIMATOR": "best_scale"}
+    published, distiller = tiny_distiller(**changes), tiny_distiller(**changes, **best)
+    inputs = make_batch([WORDS[0], [], WORDS[2]])
+    torch.manual_seed(SEED)
+    expected = published(inputs)
+    torch.manual_seed(SEED)
+    losses = distiller(inputs)
+    assert set(losses) == OWN | SKD | {"loss_scale"}
+    for name in OWN | SKD:
+        assert losses[name].item() == expected[name].item(), name
+
+    selector = [*distiller.selector.parameters()]
+    student = [*distiller.student.parameters()]
+    assert all(g is None for g in gradients_of(losses, ["loss_scale"], student))
+    assert all(g is not None for g in gradients_of(losses, ["loss_scale"], selector))
+    assert all(g is None for g in gradients_of(losses, OWN | SKD, selector))
+
+    # The loss of each scale is the published one at that scale, an image at a time.
+    distiller, untouched = tiny_distiller(**changes, **best), tiny_distiller(**changes)
+    images, _ = distiller.student.preprocess(inputs)
+    logits = distiller.policy.logits(images)
+    rows = []
+    for item in inputs:
+        row = []
+        for index in range(len(distiller.scales)):
+            published = twin(untouched)  # a pass moves the student's batch statistics
+            published.policy.sample = lambda images, i=index: one_hot(distiller, [i])
+            found = published([item])
+            row.append((found["loss_acc"] + found["loss_flops"]).item())
+        rows.append(row)
+    target = (-torch.tensor(rows) / 0.01).softmax(dim=1)
+    expected = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
+    assert losses["loss_scale"].item() == pytest.approx(expected.item(), rel=1e-3)
+
+
 def test_without_distillation_the_student_learns_from_the_selected_pass_alone():
     """Bit for bit what its own losses on the view give, batch statistics included."""
     distiller = tiny_distiller(MODEL__DISTILL__SKD_WEIGHT=0.0)
@@ -230,7 +270,7 @@ def test_a_batch_without_any_word(words, changes):
     losses, h = step(distiller, make_batch(words))
     for name in ("loss_rec", "loss_roi", "loss_con", "loss_seq", "loss_acc"):
         assert name not in losses or losses[name].item() == 0, name
-    if distiller.policy.learned:
+    if "loss_flops" in losses:
         cost = (h.detach() * distiller.relative_cost).sum(dim=1).mean().item()
         assert losses["loss_flops"].item() == pytest.approx(0.1 * cost)
     sum(losses.values()).backward()

@@ -36,9 +36,13 @@ class ForcedScale(ScalePolicy):
         return self.policy.selector
 
     def sample(self, images: ImageList) -> Tensor:
-        soft = (self.policy.logits(images).float() / self.policy.temperature).softmax(dim=1)
+        return self.sample_with_logits(images)[0]
+
+    def sample_with_logits(self, images: ImageList) -> tuple[Tensor, Tensor]:
+        logits = self.policy.logits(images).float()
+        soft = (logits / self.policy.temperature).softmax(dim=1)
         hard = F.one_hot(torch.full((len(soft),), self.index, device=soft.device), soft.shape[1])
-        return hard + (soft - soft.detach())
+        return hard + (soft - soft.detach()), logits
 
     def choose(self, images: ImageList) -> Tensor:
         return torch.full_like(self.policy.choose(images), self.index)

@@ -84,7 +84,7 @@ def _labelled(distiller: DynamicResolutionDistiller, ranges: _Ranges) -> Iterato
     student, teacher, policy = distiller.student, distiller.teacher, distiller.policy
     places = [
         (teacher, "recognize", "teacher"),
-        (policy, "sample", "selector"),
+        (policy, "sample_with_logits", "selector"),
         (distiller_module, "scale_images", "views"),
         (distiller_module, "scale_targets", "views"),
         (student, "recognize", "candidates"),

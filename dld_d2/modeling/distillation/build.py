@@ -73,6 +73,8 @@ def build_distillation_parts(cfg: CfgNode) -> dict:
             sequence_weight=distill.SEQUENCE_WEIGHT,
             gamma=distill.SELECTOR.GAMMA,
             accuracy_target=distill.SELECTOR.ACCURACY_TARGET,
+            estimator=distill.SELECTOR.ESTIMATOR,
+            target_temperature=distill.SELECTOR.TARGET_TEMPERATURE,
             num_sequences=distill.NUM_SEQUENCES,
             beam_width=distill.BEAM_WIDTH,
             no_grad_precision=_PRECISIONS[distill.NO_GRAD_PRECISION],

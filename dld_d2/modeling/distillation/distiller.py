@@ -21,9 +21,11 @@ from .alignment import FeatureAligner, resample_context
 from .build import build_distillation_parts
 from .losses import (
     accuracy_loss,
+    best_scale_loss,
     context_loss,
     cross_entropy_accuracy_loss,
     flops_loss,
+    image_divergence,
     roi_loss,
     sequence_loss,
 )
@@ -152,14 +154,17 @@ class DynamicResolutionDistiller(nn.Module):
         """
         settings = self.settings
         taught = self._teach(images, targets)
-        h = self.policy.sample(images)  # B, k
+        if settings.estimator == "best_scale":
+            h, logits = self.policy.sample_with_logits(images)  # B, k
+        else:
+            h, logits = self.policy.sample(images), None
         choice = h.detach().argmax(dim=1)
         self._log_choice(choice)
 
         rows = _image_of_each_row(targets)
         # Before the selected pass, whose graph would be held in memory beside theirs.
         chooses = self.policy.learned and settings.drs_weight > 0
-        drs_losses = self._drs_losses(h, images, targets, taught, rows) if chooses else {}
+        drs_losses = self._drs_losses(h, logits, images, targets, taught, rows) if chooses else {}
 
         view, view_targets = self._view(images, targets, [self.scales[i] for i in choice.tolist()])
         losses, learnt = self.student.losses(view, view_targets)
@@ -226,6 +231,7 @@ class DynamicResolutionDistiller(nn.Module):
     def _drs_losses(
         self,
         h: Tensor,
+        logits: Tensor | None,
         images: ImageList,
         targets: list[Instances],
         taught: RecognitionOutput | None,
@@ -233,14 +239,24 @@ class DynamicResolutionDistiller(nn.Module):
     ) -> dict[str, Tensor]:
         """L_DRS = L_acc + gamma L_flops, into the policy alone."""
         settings = self.settings
+        teacher_logits = taught.logits if settings.accuracy_target == "teacher" else None
+        if len(rows) > 0:
+            candidates = self._candidate_logits(images, targets)
+            texts = torch.cat([t.gt_texts[t.gt_readable] for t in targets])
+            texts = texts[:, : candidates.shape[2]]
+        if settings.estimator == "best_scale":
+            costs = settings.gamma * self.relative_cost.expand(len(images), -1)
+            if len(rows) > 0:
+                costs = costs + image_divergence(
+                    candidates, teacher_logits, texts, rows, len(images)
+                )
+            loss = best_scale_loss(logits, costs, settings.target_temperature)
+            return {"loss_scale": settings.drs_weight * loss}
         cost = settings.drs_weight * settings.gamma * flops_loss(h, self.relative_cost)
         if len(rows) == 0:
             return {"loss_flops": cost, "loss_acc": 0 * h.sum()}
-        candidates = self._candidate_logits(images, targets)
-        texts = torch.cat([t.gt_texts[t.gt_readable] for t in targets])
-        texts = texts[:, : candidates.shape[2]]
-        if settings.accuracy_target == "teacher":
-            distance = accuracy_loss(h, candidates, taught.logits, texts, rows)
+        if teacher_logits is not None:
+            distance = accuracy_loss(h, candidates, teacher_logits, texts, rows)
         else:
             distance = cross_entropy_accuracy_loss(h, candidates, texts, rows)
         return {"loss_flops": cost, "loss_acc": settings.drs_weight * distance}

@@ -18,9 +18,11 @@ from dld_d2.modeling.recognition import Vocabulary, recognition_loss
 
 __all__ = [
     "accuracy_loss",
+    "best_scale_loss",
     "context_loss",
     "cross_entropy_accuracy_loss",
     "flops_loss",
+    "image_divergence",
     "power_law_cost",
     "roi_loss",
     "sequence_loss",
@@ -77,6 +79,61 @@ def cross_entropy_accuracy_loss(
     """
     weights = selection[image_index].t()[..., None, None]
     return recognition_loss((weights * candidate_logits.detach()).sum(dim=0), texts)
+
+
+def image_divergence(
+    candidate_logits: Tensor,
+    teacher_logits: Tensor | None,
+    texts: Tensor,
+    image_index: Tensor,
+    num_images: int,
+) -> Tensor:
+    """What every scale would have cost in accuracy, image by image.
+
+    Args:
+        candidate_logits: of y_si, (k, N, T, V): the student's at each scale.
+        teacher_logits: of y, (N, T, V), for KL( y_si || y ) per character, as in `accuracy_loss`;
+            None for the cross-entropy to the ground truth.
+        texts: (N, T).
+        image_index: (N,) int64, the image of each word.
+        num_images: B.
+
+    Returns:
+        (B, k) without gradient, averaged over the characters and ends of each image; 0 for an image
+        without words.
+    """
+    with torch.no_grad():
+        student = _log_softmax(candidate_logits)
+        valid = texts != Vocabulary.PADDING
+        if teacher_logits is None:
+            index = texts.clamp(min=0).expand(len(student), -1, -1)[..., None]
+            distance = -student.gather(-1, index).squeeze(-1)
+        else:
+            distance = (student.exp() * (student - _log_softmax(teacher_logits))).sum(dim=-1)
+        sums = student.new_zeros(num_images, len(student))
+        sums.index_add_(0, image_index, (distance * valid).sum(dim=-1).t())
+        lengths = student.new_zeros(num_images)
+        lengths.index_add_(0, image_index, valid.sum(dim=-1).to(lengths.dtype))
+        return sums / lengths.clamp(min=1)[:, None]
+
+
+def best_scale_loss(logits: Tensor, scale_losses: Tensor, temperature: float) -> Tensor:
+    """Cross-entropy of the selector to the scales that would have been best.
+
+    Ours, beside the paper's Gumbel-softmax. All candidates are passed in either case, so that the
+    best one is known, and needs not be found by trial: the gradient is that of a classification,
+    which does not fade where the selector is sure of a wrong scale.
+
+    Args:
+        logits: the selector's, (B, k); gets a gradient.
+        scale_losses: what each scale costs in accuracy and time together, (B, k).
+        temperature: above 0; scales whose losses differ by less than this are nearly as good.
+
+    Returns:
+        A scalar, averaged over the images.
+    """
+    target = (-_at_least_float32(scale_losses.detach()) / temperature).softmax(dim=1)
+    return -(target * _log_softmax(logits)).sum(dim=1).mean()
 
 
 def flops_loss(selection: Tensor, relative_cost: Tensor) -> Tensor:

@@ -23,6 +23,10 @@ class ScalePolicy(nn.Module, ABC):
     def sample(self, images: ImageList) -> Tensor:
         """Choices for training, (B, k) one-hot; a learned policy's carry gradients into it."""
 
+    def sample_with_logits(self, images: ImageList) -> tuple[Tensor, Tensor | None]:
+        """What `sample` gives, and the logits (B, k) that it was drawn by, if there are any."""
+        return self.sample(images), None
+
     @abstractmethod
     def choose(self, images: ImageList) -> Tensor:
         """Choices for inference, (B,) int64, deterministic."""
@@ -89,7 +93,11 @@ class DynamicScale(ScalePolicy):
         return self.selector(images.tensor, images.image_sizes)
 
     def sample(self, images: ImageList) -> Tensor:
-        return gumbel_select(self.logits(images).float(), self.temperature)
+        return self.sample_with_logits(images)[0]
+
+    def sample_with_logits(self, images: ImageList) -> tuple[Tensor, Tensor]:
+        logits = self.logits(images).float()
+        return gumbel_select(logits, self.temperature), logits
 
     @torch.no_grad()
     def choose(self, images: ImageList) -> Tensor:

@@ -21,6 +21,8 @@ class DistillationSettings:
         sequence_weight: eta 2, of L_seq.
         gamma: of L_flops within L_DRS.
         accuracy_target: "teacher" or "ground_truth".
+        estimator: how the selector learns: "gumbel", the paper's, or "best_scale".
+        target_temperature: of `best_scale_loss`.
         num_sequences: K.
         beam_width: of the teacher's search.
         no_grad_precision: type of the passes without gradient.
@@ -33,6 +35,8 @@ class DistillationSettings:
     sequence_weight: float = 1.0
     gamma: float = 0.1
     accuracy_target: str = "teacher"
+    estimator: str = "gumbel"
+    target_temperature: float = 0.01
     num_sequences: int = 1
     beam_width: int = 5
     no_grad_precision: torch.dtype = torch.float32
@@ -49,6 +53,16 @@ class DistillationSettings:
             raise ValueError(
                 'MODEL.DISTILL.SELECTOR.ACCURACY_TARGET must be "teacher" or "ground_truth", got '
                 f"{self.accuracy_target!r}"
+            )
+        if self.estimator not in ("gumbel", "best_scale"):
+            raise ValueError(
+                'MODEL.DISTILL.SELECTOR.ESTIMATOR must be "gumbel" or "best_scale", got '
+                f"{self.estimator!r}"
+            )
+        if self.target_temperature <= 0:
+            raise ValueError(
+                "MODEL.DISTILL.SELECTOR.TARGET_TEMPERATURE must be above 0, got "
+                f"{self.target_temperature}"
             )
         if not 1 <= self.num_sequences <= self.beam_width:
             raise ValueError(
