@@ -94,7 +94,7 @@ def open_dataset(arguments: argparse.Namespace) -> SyntheticDataset:
             f"--split {arguments.split} is fixed: for scenes of another size, with other "
             "backgrounds, words or fonts, leave --split out and give --seed and --num"
         )
-    length, seed = SPLITS[arguments.split]
+    length, seed, config = SPLITS[arguments.split]
     return SyntheticDataset(
         min(arguments.num or length, length), seed, config, prefix=arguments.split
     )

@@ -186,6 +186,15 @@ def written(tmp_path_factory):
     return folder
 
 
+def test_crowded_scenes_hold_about_twice_as_many_words():
+    counts = {}
+    for name in ("synthetic_train", "synthetic_dense"):
+        dataset = DatasetCatalog.get(name)
+        records = [dataset.record(index) for index in range(60)]
+        counts[name] = sum(int((~record.ignore).sum()) for record in records)
+    assert counts["synthetic_dense"] > 1.6 * counts["synthetic_train"]
+
+
 def test_written_files_give_the_same_records_and_pixels(written):
     from dld_d2.data import read_records
 
