@@ -1,0 +1,146 @@
+"""The experiment's bookkeeping: rows, what they need, how they compare."""
+
+import numpy as np
+import pytest
+from reproduce_table import with_needed
+from reproduction.measured import Measured, compare, vanilla_at_cost
+from reproduction.plots import write_plots
+from reproduction.rows import ROWS, find_rows
+from reproduction.table import effects, markdown, table_cells
+
+from dld_d2.engine.setup import setup_cfg
+from dld_d2.evaluation.bootstrap import hmean_intervals
+
+REGIMES = ("large", "small")
+LEXICONS = ("none", "strong", "weak", "generic")
+
+
+def make_results(correct, cost, scales=None):
+    """results.json of 40 images of 10 words with this share of them read."""
+    generator = np.random.default_rng(0)
+    images = {}
+    for number in range(40):
+        right = int(generator.binomial(10, correct))
+        row = {"num_words": 10, "cost_whole": cost, "cost_published": cost / 2}
+        if scales:
+            row["scale"] = scales[number % 2]
+        row["counts"] = {
+            f"{task}_{name}": [10, 10, 10, 10, right] for task in ("e2e", "ws") for name in LEXICONS
+        }
+        images[f"test_{number:05d}_{REGIMES[number % 2]}"] = row
+    total = sum(row["counts"]["e2e_none"][4] for row in images.values()) / 400
+    metrics = {f"{task}_{name}_hmean": total for task in ("e2e", "ws") for name in LEXICONS}
+    return {"metrics": metrics, "images": images}
+
+
+def make_measured():
+    return {
+        "vanilla_h": Measured.from_results(make_results(0.9, 4.0)),
+        "vanilla_l": Measured.from_results(make_results(0.5, 1.0), side=256),
+        "skd_only": Measured.from_results(make_results(0.7, 1.0, [0.5, 0.5])),
+        "dld": Measured.from_results(make_results(0.88, 2.0, [0.4, 0.8])),
+        "dld_gamma0.3": Measured.from_results(make_results(0.8, 1.5, [0.3, 0.7])),
+        "drs_only_as_dld": Measured.from_results(make_results(0.75, 1.9, [0.4, 0.8])),
+    }
+
+
+def rows_of(measured):
+    return [row for row in ROWS if row.name in measured]
+
+
+def test_rows_and_groups_are_found_in_order_and_others_named():
+    assert [r.name for r in find_rows(["dld", "vanilla_h"])] == ["vanilla_h", "dld"]
+    assert {r.group for r in find_rows(["curve", "sweep"])} == {"curve", "sweep"}
+    with pytest.raises(ValueError, match=r"'dlt'; known are .*dld_gamma0\.3"):
+        find_rows(["dlt"])
+    assert len({row.name for row in ROWS}) == len(ROWS)
+
+
+def test_what_a_row_needs_comes_before_it():
+    def needed(*names):
+        return [row.name for row in with_needed(find_rows(list(names)))]
+
+    assert needed("vanilla_0.3") == ["vanilla_h", "vanilla_0.3"]
+    assert needed("skd_only") == ["vanilla_h", "skd_only"]
+    assert needed("dld") == ["text_size", "vanilla_h", "dld"]
+    assert needed("drs_only_as_dld") == [
+        *("text_size", "vanilla_h", "drs_only", "dld", "drs_only_as_dld")
+    ]
+
+
+@pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
+def test_every_rows_configuration_is_valid(row):
+    cfg = setup_cfg(f"configs/tiny/{row.config}", list(row.opts))
+    if row.name.startswith("dld_gamma"):
+        assert f"dld_gamma{cfg.MODEL.DISTILL.SELECTOR.GAMMA:g}" == row.name
+    if row.name.startswith("vanilla"):
+        scale = {"vanilla_h": 1.0, "vanilla_l": 0.5}.get(row.name) or float(row.name[8:])
+        assert pytest.approx(512 * scale, abs=0.5) == cfg.INPUT.MIN_SIZE_TEST
+
+
+def test_images_become_arrays():
+    found = make_measured()["dld"]
+    assert found.counts["ws_weak"].shape == (40, 5)
+    assert found.scale.tolist() == [0.4, 0.8] * 20
+    assert found.regime.tolist() == ["large", "small"] * 20
+    assert (found.cost.mean(), found.published_cost.mean()) == (2.0, 1.0)
+    assert (
+        found.interval("e2e_none") == hmean_intervals(found.counts["e2e_none"], 2000)["spot_hmean"]
+    )
+    assert set(make_measured()["vanilla_l"].scale) == {0.5}
+
+
+def test_vanilla_at_a_cost_is_a_mixture_of_its_neighbours():
+    vanilla = [Measured.from_results(make_results(c, cost)) for c, cost in ((0.9, 4), (0.2, 1))]
+    counts = vanilla_at_cost(vanilla, 2.0, "e2e_none")
+    mixed = (2 * vanilla[1].counts["e2e_none"] + vanilla[0].counts["e2e_none"]) / 3
+    np.testing.assert_allclose(counts, mixed)
+    np.testing.assert_allclose(
+        vanilla_at_cost(vanilla, 4.0, "e2e_none"), vanilla[0].counts["e2e_none"]
+    )
+    assert vanilla_at_cost(vanilla, 4.1, "e2e_none") is None
+    assert vanilla_at_cost(vanilla, 0.9, "e2e_none") is None
+
+
+def test_the_table_says_what_was_measured():
+    measured = make_measured()
+    header, lines = table_cells(rows_of(measured), measured, {"dld": (31.4, 1.872)})
+    assert all(len(line) == len(header) for line in lines)
+    cells = dict(
+        zip(header, next(line for line in lines if "DLD, gamma 0.1" in line[0]), strict=True)
+    )
+    low, high = measured["dld"].interval("e2e_none")
+    hmean = measured["dld"].hmean("e2e_none")
+    assert cells["E2E none"] == f"{100 * hmean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
+    assert (cells["GFLOPs"], cells["all parts"], cells["mean scale"]) == ("1.00", "2.00", "0.60")
+    assert (cells["ms"], cells["speed"]) == ("31", "1.87x")
+    assert dict(zip(header, lines[0], strict=True))["ms"] == "-"
+    text = markdown(header, lines).splitlines()
+    assert len(text) == 2 + len(lines)
+    assert {line.count("|") for line in text} == {len(header) + 1}
+
+
+def test_effects_are_differences_on_the_same_images():
+    measured = make_measured()
+    sentences = effects(measured)
+    assert len(sentences) == 6
+    expected = (
+        100
+        * compare(
+            measured["skd_only"].counts["e2e_none"], measured["vanilla_l"].counts["e2e_none"]
+        )[0]
+    )
+    assert f"SKD-only over vanilla at half the scale: {expected:+.1f} points" in sentences[0]
+    assert "at 50% of its multiply-adds" in sentences[1]
+    assert "costs -25.0% against 0.1" in "".join(sentences)
+    assert effects({"dld": measured["dld"]}) == []
+
+
+def test_plots_of_the_rows_that_there_are(tmp_path):
+    measured = make_measured()
+    names = {path.name for path in write_plots(measured, tmp_path)}
+    assert names == {"pareto.png", "scales.png"}
+    measured |= {f"dld_gamma{g}": measured["dld"] for g in (0.2, 0.5)}
+    names = {path.name for path in write_plots(measured, tmp_path)}
+    assert names == {"pareto.png", "scales.png", "gamma.png"}
+    assert write_plots({"skd_only": measured["skd_only"]}, tmp_path) == []

@@ -1,0 +1,179 @@
+#!/usr/bin/env python3
+"""The paper's first table in miniature: train, evaluate and compare on synthetic scenes.
+
+    python tools/reproduce_table.py                            # all of it: a day on a small CPU
+    python tools/reproduce_table.py --rows table curve         # without the sweep over gamma
+    python tools/reproduce_table.py --rows dld --processes 2   # one row, and what it needs
+    python tools/reproduce_table.py --shipped --rows vanilla_h vanilla_l dld dld_gamma0.3 curve
+
+What is trained or evaluated already in the output folder is taken as it is, and a training that was
+cut off goes on. docs/results.md shows what came out.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+
+from detectron2.data import DatasetCatalog
+from reproduction.measured import Measured
+from reproduction.plots import write_plots
+from reproduction.rows import ROWS, SELECTOR, TEACHER, Row, find_rows
+from reproduction.runs import Runs
+from reproduction.table import effects, markdown, rich_table, table_cells
+from reproduction.timing import milliseconds_per_image
+from rich.console import Console
+
+from dld_d2.weights import weights_file
+
+_SHIPPED = {TEACHER: "tiny_teacher", "dld": "tiny_dld", "dld_gamma0.3": "tiny_dld_gamma0.3"}
+console = Console(soft_wrap=True, highlight=False)
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--rows",
+        nargs="+",
+        default=["table", "curve", "sweep"],
+        metavar="ROW",
+        help="rows, or groups of them: "
+        + ", ".join(row.name for row in ROWS)
+        + "; table, curve (the teacher at other scales), sweep (other gammas)",
+    )
+    parser.add_argument(
+        "--output", type=Path, default=Path("output/table"), metavar="DIR", help="(output/table)"
+    )
+    parser.add_argument(
+        "--dataset",
+        default="synthetic_test",
+        metavar="NAME",
+        help="synthetic set to evaluate on (synthetic_test); synthetic_val is smaller",
+    )
+    parser.add_argument(
+        "--shipped",
+        action="store_true",
+        help="take the weights that come with this package for the rows that have some",
+    )
+    parser.add_argument(
+        "--weights",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("ROW", "FILE"),
+        help="take these weights for a row instead of training it; may be repeated",
+    )
+    parser.add_argument(
+        "--processes", type=int, default=1, metavar="N", help="that share a training on a CPU (1)"
+    )
+    parser.add_argument(
+        "--timed-images",
+        type=int,
+        default=60,
+        metavar="N",
+        help="images, read one at a time by all rows in turn, for ms per image (60); 0: none",
+    )
+    parser.add_argument(
+        "--opts",
+        nargs=argparse.REMAINDER,
+        default=[],
+        metavar="KEY VALUE",
+        help="overrides of the configuration for all rows; must come last",
+    )
+    return parser.parse_args(argv)
+
+
+def with_needed(rows: list[Row]) -> list[Row]:
+    """The rows, and those whose weights theirs start from, in an order to train them in."""
+    names = {row.name for row in rows}
+    for row in rows:
+        names |= {name for name in (row.weights_of, row.cost_of) if name}
+    if any(row.distils for row in ROWS if row.name in names):
+        names.add(TEACHER)
+    if any(row.chooses for row in ROWS if row.name in names):
+        names.add(SELECTOR)
+    return [row for row in ROWS if row.name in names]
+
+
+def measure(runs: Runs, rows: list[Row]) -> dict[str, Measured]:
+    found = {}
+    for row in rows:
+        results = runs.evaluate(row)
+        opts = dict(zip(row.opts[::2], row.opts[1::2], strict=True))
+        side = int(opts.get("INPUT.MIN_SIZE_TEST", 512))
+        found[row.name] = Measured.from_results(results, side=side)
+    return found
+
+
+def run(arguments: argparse.Namespace) -> None:
+    rows = find_rows(arguments.rows)
+    weights = {name: weights_file(file) for name, file in _SHIPPED.items() if arguments.shipped}
+    weights |= {
+        row.name: Path(file) for name, file in arguments.weights for row in find_rows([name])
+    }
+    runs = Runs(
+        arguments.output,
+        dataset=arguments.dataset,
+        weights=weights,
+        processes=arguments.processes,
+        opts=arguments.opts,
+    )
+    for row in with_needed(rows):
+        if row.trained and (row.name != SELECTOR or _needs_selector(runs, rows)):
+            runs.train(row)
+    rows = [row for row in rows if row.group != "needed"]
+    measured = measure(runs, rows)
+    in_table = [row for row in rows if row.group == "table"]
+    times = {}
+    if arguments.timed_images and in_table:
+        scenes = islice(DatasetCatalog.get(arguments.dataset), arguments.timed_images)
+        images = [scene["read_image"]("BGR") for scene in scenes]
+        times = milliseconds_per_image({row.name: runs.spotter(row) for row in in_table}, images)
+    report(arguments.output, rows, measured, times)
+
+
+def _needs_selector(runs: Runs, rows: list[Row]) -> bool:
+    needed = (row for row in with_needed(rows) if row.chooses)
+    return any(not runs.weights(row).exists() for row in needed)
+
+
+def report(
+    output: Path,
+    rows: list[Row],
+    measured: dict[str, Measured],
+    times: dict[str, tuple[float, float]],
+) -> None:
+    header, lines = table_cells(rows, measured, times)
+    console.print(rich_table(header, lines))
+    sentences = effects(measured)
+    for sentence in sentences:
+        console.print(sentence, markup=False)
+    text = markdown(header, lines) + "\n\n" + "".join(f"- {s}\n" for s in sentences)
+    (output / "table.md").write_text(text, encoding="utf-8")
+    summary = {
+        row.name: measured[row.name].metrics
+        | {"milliseconds": times[row.name][0] if row.name in times else None}
+        for row in rows
+    }
+    (output / "table.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
+    for path in write_plots(measured, output):
+        console.print(str(path), markup=False)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    try:
+        run(parse_arguments(argv))
+    except (ValueError, OSError) as error:
+        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

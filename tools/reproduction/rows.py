@@ -1,0 +1,104 @@
+"""What is trained and evaluated: the rows of the table and the points of its plots."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+__all__ = ["ROWS", "SELECTOR", "TEACHER", "Row", "find_rows"]
+
+TEACHER = "vanilla_h"
+SELECTOR = "text_size"
+_FULL = 512
+
+
+@dataclass(frozen=True)
+class Row:
+    """One model in one setting.
+
+    Attributes:
+        name: of its folder, and on the command line.
+        title: in the table.
+        config: below configs/tiny.
+        opts: overrides of the configuration.
+        group: "table", or what plot alone shows it: "curve" (the teacher at other scales), "sweep"
+            (other gammas), "needed" (trained because others start from it).
+        weights_of: the row whose weights it evaluates; itself if empty.
+        cost_of: the row whose mean cost a cost bias must meet, on synthetic_val.
+    """
+
+    name: str
+    title: str
+    config: str
+    opts: tuple[str, ...] = ()
+    group: str = "table"
+    weights_of: str = ""
+    cost_of: str = ""
+
+    @property
+    def trained(self) -> bool:
+        return not self.weights_of
+
+    @property
+    def distils(self) -> bool:
+        """Whether its training needs the teacher."""
+        return self.trained and self.name not in (TEACHER, SELECTOR)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether its training needs a selector that knows text sizes."""
+        return self.distils and self.name != "skd_only"
+
+
+def _gamma(value: float) -> tuple[str, ...]:
+    return ("MODEL.DISTILL.SELECTOR.GAMMA", f"{value:g}")
+
+
+def _vanilla(scale: float) -> Row:
+    return Row(
+        f"vanilla_{scale:g}",
+        f"vanilla, {scale:g}",
+        "teacher_synthetic.yaml",
+        ("INPUT.MIN_SIZE_TEST", str(round(scale * _FULL))),
+        group="curve",
+        weights_of=TEACHER,
+    )
+
+
+ROWS = (
+    Row(SELECTOR, "(text sizes)", "text_size.yaml", group="needed"),
+    Row(TEACHER, "Vanilla multi-scale, H", "teacher_synthetic.yaml"),
+    replace(_vanilla(0.5), name="vanilla_l", title="Vanilla multi-scale, L", group="table"),
+    Row("skd_only", "SKD-only", "skd_only.yaml"),
+    Row("drs_only", "DRS-only, gamma 0.1", "drs_only.yaml"),
+    Row("drs_only_gamma0.3", "DRS-only, gamma 0.3", "drs_only.yaml", _gamma(0.3)),
+    Row("dld", "DLD, gamma 0.1", "dld.yaml"),
+    Row("dld_gamma0.3", "DLD, gamma 0.3", "dld_gamma0.3.yaml"),
+    Row(
+        "drs_only_as_dld",
+        "DRS-only at DLD's cost",
+        "drs_only.yaml",
+        weights_of="drs_only",
+        cost_of="dld",
+    ),
+    *(_vanilla(scale) for scale in (0.3, 0.4, 0.6, 0.7, 0.8)),
+    *(
+        Row(f"dld_gamma{g:g}", f"DLD, gamma {g:g}", "dld.yaml", _gamma(g), group="sweep")
+        for g in (0.2, 0.4, 0.5)
+    ),
+)
+
+
+def find_rows(names: list[str]) -> list[Row]:
+    """Rows in the order of `ROWS`.
+
+    Args:
+        names: of rows or groups.
+
+    Raises:
+        ValueError: for a name that there is not.
+    """
+    known = {row.name for row in ROWS} | {row.group for row in ROWS}
+    for name in names:
+        if name not in known:
+            raise ValueError(f"there is no row {name!r}; known are {', '.join(sorted(known))}")
+    return [row for row in ROWS if row.name in names or row.group in names]

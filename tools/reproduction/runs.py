@@ -1,0 +1,127 @@
+"""Training and evaluating rows with the project's own commands."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import torch
+from detectron2.data import DatasetCatalog
+
+import dld_d2.data.builtin  # noqa: F401 (registers the data sets)
+from dld_d2.engine.setup import setup_cfg
+from dld_d2.predictor import TextSpotter
+
+from .rows import ROWS, SELECTOR, TEACHER, Row
+
+__all__ = ["Runs"]
+
+_ROOT = Path(__file__).resolve().parents[2]
+_BY_NAME = {row.name: row for row in ROWS}
+
+
+class Runs:
+    """The folder of an experiment: a folder for each row.
+
+    Args:
+        folder: where everything goes.
+        dataset: that is evaluated on, registered.
+        weights: row -> file with its weights, of those that are not to be trained.
+        processes: that a training is shared among, on a CPU.
+        opts: overrides for all trainings and evaluations.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        dataset: str,
+        weights: Mapping[str, Path],
+        processes: int = 1,
+        opts: Sequence[str] = (),
+    ) -> None:
+        self.folder = folder
+        self.dataset = dataset
+        self._given = dict(weights)
+        self._processes = processes
+        self._opts = list(opts)
+
+    def weights(self, row: Row) -> Path:
+        """Where the weights of a row are, or will be."""
+        owner = row.weights_of or row.name
+        return self._given.get(owner, self.folder / owner / "model_final.pth")
+
+    def train(self, row: Row) -> None:
+        """Train a row unless its weights are there; a training that was cut off goes on.
+
+        Raises:
+            SystemExit: if the training fails.
+        """
+        if self.weights(row).exists():
+            return
+        opts = [*row.opts, "OUTPUT_DIR", str(self.folder / row.name), "DATASETS.TEST", "()"]
+        if row.distils:
+            opts += ["MODEL.DISTILL.TEACHER_WEIGHTS", str(self.weights(_BY_NAME[TEACHER]))]
+        if row.chooses:
+            opts += ["MODEL.DISTILL.SELECTOR.WEIGHTS", str(self.weights(_BY_NAME[SELECTOR]))]
+        self._run(f"Training {row.name}", row, ["--resume"], opts, self._processes)
+
+    def evaluate(self, row: Row) -> dict:
+        """The contents of a row's results.json; it is made unless it is newer than the weights.
+
+        Raises:
+            SystemExit: if the evaluation fails.
+        """
+        results = self.folder / row.name / "inference" / self.dataset / "results.json"
+        weights = self.weights(row)
+        if not results.exists() or results.stat().st_mtime < weights.stat().st_mtime:
+            opts = [*self.inference_opts(row), "OUTPUT_DIR", str(self.folder / row.name)]
+            self._run(f"Evaluating {row.name}", row, ["--eval-only"], opts, 1)
+        return json.loads(results.read_text())
+
+    def inference_opts(self, row: Row) -> list[str]:
+        """Overrides of a row's configuration with which it is evaluated."""
+        opts = [*row.opts, "MODEL.WEIGHTS", str(self.weights(row))]
+        opts += ["DATASETS.TEST", f'("{self.dataset}",)', "MODEL.DISTILL.TEACHER_WEIGHTS", ""]
+        if row.cost_of:
+            opts += ["MODEL.DISTILL.SELECTOR.COST_BIAS", str(self._cost_bias(row, opts))]
+        return opts
+
+    def spotter(self, row: Row) -> TextSpotter:
+        """The model of a row, as it is evaluated."""
+        return TextSpotter(setup_cfg(self._config(row), [*self.inference_opts(row), *self._opts]))
+
+    def _cost_bias(self, row: Row, opts: list[str]) -> float:
+        """Found on other images than those that are scored."""
+        wanted = self.spotter(_BY_NAME[row.cost_of])
+        biased = TextSpotter(setup_cfg(self._config(row), [*opts, *self._opts]))
+        images = [item["read_image"]("BGR") for item in DatasetCatalog.get("synthetic_val")]
+        logits = torch.stack(list(wanted.scale_logits(images)))
+        cost = wanted.model.relative_cost[logits.argmax(dim=1)].mean().item()
+        return biased.set_target_cost(images, cost).cost_bias
+
+    def _config(self, row: Row) -> str:
+        return str(_ROOT / "configs" / "tiny" / row.config)
+
+    def _run(self, title: str, row: Row, flags: list[str], opts: list[str], processes: int) -> None:
+        command = [sys.executable]
+        if processes > 1:
+            command += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
+        command += [str(_ROOT / "train_net.py"), "--config-file", self._config(row), *flags]
+        command += [*opts, *self._opts]
+        log = self.folder / row.name / f"{flags[0].strip('-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
+        print(f"{title}; its output is in {log}", flush=True)
+        # Threads that wait without spinning: several processes share the cores.
+        environment = {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONWARNINGS": "ignore", **os.environ}
+        if processes > 1:
+            environment.setdefault("OMP_NUM_THREADS", "1")
+        with log.open("w") as stream:
+            status = subprocess.call(command, env=environment, stdout=stream, stderr=stream)
+        if status:
+            tail = "\n".join(log.read_text().splitlines()[-5:])
+            sys.exit(f"reproduce_table.py: {title.lower()} failed with status {status}:\n{tail}")
