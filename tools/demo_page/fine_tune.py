@@ -26,7 +26,7 @@ _NAME = "my_scenes"
 _GROUPS = {
     "recognition": ("loss_rec", "loss_ctc"),
     "distillation": ("loss_roi", "loss_con", "loss_seq"),
-    "scale selection": ("loss_acc", "loss_flops"),
+    "scale selection": ("loss_acc", "loss_flops", "loss_scale"),
 }
 
 
