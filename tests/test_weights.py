@@ -1,0 +1,55 @@
+"""The models that come with the package, and their cards."""
+
+import hashlib
+
+import cv2
+import pytest
+from detectron2.data import DatasetCatalog
+
+import dld_d2.data.builtin  # noqa: F401  (registers the data sets)
+from dld_d2.predictor import TextSpotter
+from dld_d2.weights import card, names, weights_file
+
+EXPECTED = ["tiny_dld", "tiny_dld_gamma0.3", "tiny_teacher"]
+
+
+def test_what_there_is_and_how_large():
+    assert names() == EXPECTED
+    assert sum(weights_file(name).stat().st_size for name in names()) < 40e6
+    with pytest.raises(ValueError, match=r"no model 'tiny'; there are tiny_dld, .*tiny_teacher"):
+        weights_file("tiny")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_cards_are_of_these_files_and_complete(name):
+    found = card(name)
+    assert found["name"] == name
+    digest = hashlib.sha256(weights_file(name).read_bytes()).hexdigest()
+    assert found["sha256"] == digest, "the weights have changed: write the card anew"
+    assert {"what", "limits", "training", "scores"} <= set(found)
+    assert {"commands", "seed", "iterations", "hours", "data"} <= set(found["training"])
+    scores = found["scores"]
+    assert scores["dataset"] == "synthetic_test"
+    for key in ("det_hmean", "e2e_none_hmean", "ws_none_hmean", "rec_accuracy", "cost_whole"):
+        assert scores[key] > 0, key
+    assert ("mean_scale" in scores) == (name != "tiny_teacher")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_they_read(name):
+    """Large words on a scene of the test set; the whole set takes tools/check_weights.py."""
+    scenes = DatasetCatalog.get("synthetic_test")
+    index = next(i for i in range(20) if scenes.record(i).file_name.endswith("_large.png"))
+    wanted = {
+        text.lower()
+        for text, ignore in zip(
+            scenes.record(index).texts, scenes.record(index).ignore, strict=True
+        )
+        if not ignore
+    }
+    image = scenes[index]["read_image"]("BGR")
+    spotter = TextSpotter.pretrained(name)
+    found = spotter(image)
+    assert wanted & {word.text.lower() for word in found}
+    assert found.scale == 1 if name == "tiny_teacher" else found.scale in spotter.scales
+    assert cv2.contourArea(found[0].polygon) > 100
