@@ -143,7 +143,7 @@ def test_regions_proposals_and_characters_add_up(tiny_cost):
     assert total(5, 12) - total(5, 6) == total(5, 6) - total(5, 0) > 0
     assert total(0, 6) == total(0, 0)
     assert total(5, 6, 20) - total(5, 6, 10) == total(5, 6, 10) - total(5, 6) > 0
-    assert tiny_cost.table(96, 160).workload.num_proposals == 300  # POST_NMS_TOPK_TEST
+    assert tiny_cost.table(96, 160).workload.num_proposals == 100  # POST_NMS_TOPK_TEST
 
 
 def test_recognition_in_closed_form(published_cost):

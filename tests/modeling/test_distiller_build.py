@@ -28,6 +28,9 @@ def test_keys_reach_their_parts():
         MODEL__DISTILL__SEQUENCE_WEIGHT=0.5,
         MODEL__DISTILL__SELECTOR__GAMMA=0.6,
         MODEL__DISTILL__SELECTOR__ACCURACY_TARGET="ground_truth",
+        MODEL__DISTILL__SELECTOR__ESTIMATOR="best_scale",
+        MODEL__DISTILL__SELECTOR__TARGET_TEMPERATURE=0.05,
+        MODEL__DISTILL__SELECTOR__POOLING="mean_max",
         MODEL__DISTILL__SELECTOR__TAU_INIT=7.0,
         MODEL__DISTILL__SELECTOR__COST_BIAS=0.8,
         MODEL__DISTILL__SELECTOR__COST_EXPONENT=2.0,
@@ -39,13 +42,16 @@ def test_keys_reach_their_parts():
     assert distiller.scales == (0.5, 0.25)
     assert distiller.relative_cost.tolist() == [0.25, 0.0625]
     assert distiller.settings == DistillationSettings(
-        *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6), "ground_truth", 2, 4, torch.bfloat16
+        *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
+        *("ground_truth", "best_scale", 0.05),
+        *(2, 4, torch.bfloat16),
     )
     policy = distiller.policy
     assert isinstance(policy, DynamicScale)
     assert (policy.temperature, policy.cost_bias) == (7.0, 0.8)
     assert policy.relative_cost.tolist() == [0.25, 0.0625]
     assert distiller.selector.input_scale == 0.5
+    assert distiller.selector.pooling == "mean_max"
     assert distiller.selector.classifier.out_features == 2
 
 
@@ -126,6 +132,8 @@ def test_the_teacher_differs_where_told():
         ({"SKD_WEIGHT": -1.0}, r"SKD_WEIGHT is -1\.0"),
         ({"NUM_SEQUENCES": 4}, r"NUM_SEQUENCES is 4.*BEAM_WIDTH, 3"),
         ({"SELECTOR__ACCURACY_TARGET": "truth"}, r"ACCURACY_TARGET.*'truth'"),
+        ({"SELECTOR__ESTIMATOR": "best"}, r"ESTIMATOR.*'best'"),
+        ({"SELECTOR__TARGET_TEMPERATURE": 0.0}, r"TARGET_TEMPERATURE must be above 0"),
         ({"SELECTOR__COST": "no/file.json"}, r"SELECTOR\.COST: 'no/file\.json' is neither"),
         ({"SELECTOR__INPUT_SCALE": 2.0}, r"input_scale is 2\.0"),
         ({"TEACHER_OPTS": ("MODEL.NOTHING", "1")}, r"TEACHER_OPTS: .*NOTHING"),

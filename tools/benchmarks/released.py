@@ -136,8 +136,12 @@ class ReleasedScheme:
         _, roi_losses = student.roi_heads(images, features, proposals, targets)
         output = _read(student, features, view)
         texts = torch.cat([t.gt_texts for t in targets])
-        loss_rec = student.recognition_weight * recognition_loss(output.logits, texts)
-        return {**rpn_losses, **roi_losses, "loss_rec": loss_rec}, output
+        losses = {**rpn_losses, **roi_losses}
+        losses["loss_rec"] = student.recognition_weight * recognition_loss(output.logits, texts)
+        if student.ctc_weight > 0:
+            ctc = student.recognition.ctc_loss(output.context, texts)
+            losses["loss_ctc"] = student.ctc_weight * ctc
+        return losses, output
 
     def _recognize(self, spotter: MaskRCNNSpotter, view: _View) -> RecognitionOutput:
         return _read(spotter, spotter.backbone(view.images.tensor), view)

@@ -54,6 +54,8 @@ def build_cfg(config_file: str, opts: list[str], *, selection: str = "dynamic") 
         *("MODEL.META_ARCHITECTURE", "DynamicResolutionDistiller"),
         *("MODEL.DISTILL.SELECTION", selection),
         *("MODEL.DISTILL.SELECTOR.COST", "power"),
+        # The scheme that it is compared with knows no other.
+        *("MODEL.DISTILL.SELECTOR.ESTIMATOR", "gumbel"),
         # Teacher and student look at the same regions.
         *("MODEL.RECOGNITION.ROI.JITTER", "0.0"),
     ]
