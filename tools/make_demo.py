@@ -9,6 +9,7 @@ and writes one page that shows it all, output/demo/index.html. Nothing is downlo
 from __future__ import annotations
 
 import argparse
+import contextlib
 import logging
 import os
 import platform
@@ -208,11 +209,10 @@ def machine() -> str:
     import torch
 
     name = platform.processor() or platform.machine()
-    try:
+    # Other systems than Linux have no such file, and not every CPU has a name.
+    with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/cpuinfo").read_text().splitlines()
         name = next(line.split(":", 1)[1].strip() for line in lines if "model name" in line)
-    except (OSError, StopIteration):
-        pass  # neither Linux nor a CPU with a name
     threads = torch.get_num_threads()
     return f"{threads} thread{'' if threads == 1 else 's'} of {name}"
 

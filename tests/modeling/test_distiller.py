@@ -170,6 +170,36 @@ def test_learning_the_best_scale(target):
     assert losses["loss_scale"].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
+@pytest.mark.parametrize("estimator", ["gumbel", "best_scale"])
+def test_the_selector_learns_from_a_part_of_the_batch(estimator):
+    """L_DRS is that of the first images alone; nothing else changes, not even its length."""
+    changes = {"MODEL__DISTILL__SELECTOR__ESTIMATOR": estimator}
+    whole = tiny_distiller(**changes)
+    part = tiny_distiller(MODEL__DISTILL__SELECTOR__BATCH_FRACTION=0.5, **changes)
+    # The longest word is in an image that the selector does not learn from.
+    inputs = make_batch([WORDS[2], WORDS[0], WORDS[1]])
+    # Batch norm would tell the images of other batches.
+    whole.selector.eval()
+    part.selector.eval()
+
+    def losses_of(distiller, inputs):
+        first = one_hot(distiller, [1, 4, 2])[: len(inputs)]
+        sample = distiller.policy.sample_with_logits
+        distiller.policy.sample_with_logits = lambda images: (first, sample(images)[1])
+        distiller.policy.sample = lambda images: first.requires_grad_()
+        torch.manual_seed(SEED)
+        return distiller(inputs)
+
+    everything, losses = losses_of(twin(whole), inputs), losses_of(part, inputs)
+    expected = losses_of(whole, inputs[:2])
+    drs = DRS if estimator == "gumbel" else {"loss_scale"}
+    for name in OWN | SKD:
+        assert losses[name].item() == everything[name].item(), name
+    for name in drs:
+        assert losses[name].item() == pytest.approx(expected[name].item(), rel=1e-5), name
+        assert losses[name].item() != pytest.approx(everything[name].item(), rel=1e-3), name
+
+
 def test_without_distillation_the_student_learns_from_the_selected_pass_alone():
     """Bit for bit what its own losses on the view give, batch statistics included."""
     distiller = tiny_distiller(MODEL__DISTILL__SKD_WEIGHT=0.0)

@@ -30,6 +30,7 @@ def test_keys_reach_their_parts():
         MODEL__DISTILL__SELECTOR__ACCURACY_TARGET="ground_truth",
         MODEL__DISTILL__SELECTOR__ESTIMATOR="best_scale",
         MODEL__DISTILL__SELECTOR__TARGET_TEMPERATURE=0.05,
+        MODEL__DISTILL__SELECTOR__BATCH_FRACTION=0.5,
         MODEL__DISTILL__SELECTOR__POOLING="mean_max",
         MODEL__DISTILL__SELECTOR__TAU_INIT=7.0,
         MODEL__DISTILL__SELECTOR__COST_BIAS=0.8,
@@ -43,7 +44,7 @@ def test_keys_reach_their_parts():
     assert distiller.relative_cost.tolist() == [0.25, 0.0625]
     assert distiller.settings == DistillationSettings(
         *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
-        *("ground_truth", "best_scale", 0.05),
+        *("ground_truth", "best_scale", 0.05, 0.5),
         *(2, 4, torch.bfloat16),
     )
     policy = distiller.policy
@@ -134,6 +135,7 @@ def test_the_teacher_differs_where_told():
         ({"SELECTOR__ACCURACY_TARGET": "truth"}, r"ACCURACY_TARGET.*'truth'"),
         ({"SELECTOR__ESTIMATOR": "best"}, r"ESTIMATOR.*'best'"),
         ({"SELECTOR__TARGET_TEMPERATURE": 0.0}, r"TARGET_TEMPERATURE must be above 0"),
+        ({"SELECTOR__BATCH_FRACTION": 0.0}, r"BATCH_FRACTION must be in \(0, 1\]"),
         ({"SELECTOR__COST": "no/file.json"}, r"SELECTOR\.COST: 'no/file\.json' is neither"),
         ({"SELECTOR__INPUT_SCALE": 2.0}, r"input_scale is 2\.0"),
         ({"TEACHER_OPTS": ("MODEL.NOTHING", "1")}, r"TEACHER_OPTS: .*NOTHING"),

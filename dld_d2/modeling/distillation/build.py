@@ -75,6 +75,7 @@ def build_distillation_parts(cfg: CfgNode) -> dict:
             accuracy_target=distill.SELECTOR.ACCURACY_TARGET,
             estimator=distill.SELECTOR.ESTIMATOR,
             target_temperature=distill.SELECTOR.TARGET_TEMPERATURE,
+            drs_batch_fraction=distill.SELECTOR.BATCH_FRACTION,
             num_sequences=distill.NUM_SEQUENCES,
             beam_width=distill.BEAM_WIDTH,
             no_grad_precision=_PRECISIONS[distill.NO_GRAD_PRECISION],

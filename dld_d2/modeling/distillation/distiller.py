@@ -237,13 +237,20 @@ class DynamicResolutionDistiller(nn.Module):
         taught: RecognitionOutput | None,
         rows: Tensor,
     ) -> dict[str, Tensor]:
-        """L_DRS = L_acc + gamma L_flops, into the policy alone."""
+        """L_DRS = L_acc + gamma L_flops, of the batch's first images, into the policy alone."""
         settings = self.settings
-        teacher_logits = taught.logits if settings.accuracy_target == "teacher" else None
+        count = max(1, round(settings.drs_batch_fraction * len(images)))
+        images = ImageList(images.tensor[:count], images.image_sizes[:count])
+        targets, rows = targets[:count], rows[rows < count]
+        h, logits = h[:count], None if logits is None else logits[:count]
+        teacher_logits = None
         if len(rows) > 0:
             candidates = self._candidate_logits(images, targets)
-            texts = torch.cat([t.gt_texts[t.gt_readable] for t in targets])
-            texts = texts[:, : candidates.shape[2]]
+            # All end with their longest word, which another image of the batch may exceed.
+            length = candidates.shape[2]
+            texts = torch.cat([t.gt_texts[t.gt_readable] for t in targets])[:, :length]
+            if settings.accuracy_target == "teacher":
+                teacher_logits = taught.logits[: len(rows), :length]
         if settings.estimator == "best_scale":
             costs = settings.gamma * self.relative_cost.expand(len(images), -1)
             if len(rows) > 0:

@@ -42,12 +42,12 @@ class _ResidualBlock(nn.Module):
         self.conv2 = _conv(out_channels, out_channels, 3, 1, norm)
         self.shortcut = _conv(in_channels, out_channels, 1, 1, norm)
 
-    def forward(self, x: Tensor, valid: Tensor) -> Tensor:
-        """(B, in, H, W) -> (B, out, H/2, W/2); `valid` is (B, 1, H/2, W/2)."""
-        y = self.conv2(F.relu(self.conv1(x)) * valid)
+    def forward(self, x: Tensor, sizes: Tensor | None) -> Tensor:
+        """(B, in, H, W) -> (B, out, H/2, W/2); of that, `sizes`, (B, 2) or None, is no padding."""
+        y = self.conv2(_zero_padding(F.relu(self.conv1(x)), sizes))
         # A 1x1 convolution of stride 2, but that oneDNN 3.13 (PyTorch 2.15 on CPUs) writes out of
         # bounds in the backward pass of such a one with channels last and fewer than 16 of them.
-        return F.relu(y + self.shortcut(x[..., ::2, ::2])) * valid
+        return _zero_padding(F.relu(y + self.shortcut(x[..., ::2, ::2])), sizes)
 
 
 class ResolutionSelector(nn.Module):
@@ -120,28 +120,40 @@ class ResolutionSelector(nn.Module):
         Returns:
             (B, num_features).
         """
-        sizes = torch.tensor(image_sizes, device=images.device)
-        valid = _valid(images, sizes)
-        x = images * valid
+        shape = tuple(images.shape[-2:])
+        # Most images at inference come alone; then nothing is padding and nothing need be zeroed.
+        padded = any(tuple(size) != shape for size in image_sizes)
+        sizes = torch.tensor(image_sizes, device=images.device) if padded else None
+        x = _zero_padding(images, sizes)
         if self.input_scale < 1:
-            x = _shrink(x, valid, self.input_scale)
-            sizes = torch.tensor(
-                [[max(1, math.floor(s * self.input_scale)) for s in size] for size in image_sizes],
-                device=images.device,
-            )
-            x = x * _valid(x, sizes)
+            x = _shrink(x, sizes, self.input_scale)
+            if sizes is not None:
+                sizes = torch.tensor(
+                    [
+                        [max(1, math.floor(s * self.input_scale)) for s in size]
+                        for size in image_sizes
+                    ],
+                    device=images.device,
+                )
+            x = _zero_padding(x, sizes)
         x = F.relu(self.stem(x))
-        sizes = (sizes + 1) // 2
-        x = x * _valid(x, sizes)
+        sizes = _halved(sizes)
+        x = _zero_padding(x, sizes)
         for block in self.blocks:
-            sizes = (sizes + 1) // 2
-            x = block(x, _valid(x[..., ::2, ::2], sizes))
+            sizes = _halved(sizes)
+            x = block(x, sizes)
         # Sums over a map overflow half precision.
-        pooled = (x.float().sum(dim=(2, 3)) / sizes.prod(dim=1, keepdim=True)).to(x.dtype)
+        area = x.shape[2] * x.shape[3] if sizes is None else sizes.prod(dim=1, keepdim=True)
+        pooled = (x.float().sum(dim=(2, 3)) / area).to(x.dtype)
         if self.pooling == "mean_max":
             # Padding is 0, and nothing is below that after a ReLU.
             pooled = torch.cat([pooled, x.amax(dim=(2, 3))], dim=1)
         return pooled
+
+
+def _halved(sizes: Tensor | None) -> Tensor | None:
+    """Sizes after a convolution of stride 2."""
+    return None if sizes is None else (sizes + 1) // 2
 
 
 def _valid(x: Tensor, sizes: Tensor) -> Tensor:
@@ -151,15 +163,24 @@ def _valid(x: Tensor, sizes: Tensor) -> Tensor:
     return (rows[:, None, :, None] & columns[:, None, None, :]).to(x.dtype)
 
 
-def _shrink(images: Tensor, valid: Tensor, scale: float) -> Tensor:
-    """Resize images that are 0 where `valid`, (B, 1, H, W), is 0.
+def _zero_padding(x: Tensor, sizes: Tensor | None) -> Tensor:
+    """`x`, (B, C, H, W), with 0 outside of sizes, (B, 2); None says that there is no padding."""
+    return x if sizes is None else x * _valid(x, sizes)
+
+
+def _shrink(images: Tensor, sizes: Tensor | None, scale: float) -> Tensor:
+    """Resize images, (B, C, H, W), that are 0 outside of their sizes, (B, 2) or None.
 
     At an image's border a filter finds only some of its pixels on the image; dividing by the
     weight of those is what it does where the tensor itself ends.
     """
-    resized = F.interpolate(
-        torch.cat([images, valid], dim=1), scale_factor=scale, mode="bilinear", antialias=True
-    )
+
+    def resize(x: Tensor) -> Tensor:
+        return F.interpolate(x, scale_factor=scale, mode="bilinear", antialias=True)
+
+    if sizes is None:
+        return resize(images)
+    resized = resize(torch.cat([images, _valid(images, sizes)], dim=1))
     images, weight = resized.split([images.shape[1], 1], dim=1)
     return images / weight.clamp(min=1e-3)
 

@@ -23,6 +23,7 @@ class DistillationSettings:
         accuracy_target: "teacher" or "ground_truth".
         estimator: how the selector learns: "gumbel", the paper's, or "best_scale".
         target_temperature: of `best_scale_loss`.
+        drs_batch_fraction: of a batch's images, at least one, that L_DRS sees.
         num_sequences: K.
         beam_width: of the teacher's search.
         no_grad_precision: type of the passes without gradient.
@@ -37,6 +38,7 @@ class DistillationSettings:
     accuracy_target: str = "teacher"
     estimator: str = "gumbel"
     target_temperature: float = 0.01
+    drs_batch_fraction: float = 1.0
     num_sequences: int = 1
     beam_width: int = 5
     no_grad_precision: torch.dtype = torch.float32
@@ -63,6 +65,11 @@ class DistillationSettings:
             raise ValueError(
                 "MODEL.DISTILL.SELECTOR.TARGET_TEMPERATURE must be above 0, got "
                 f"{self.target_temperature}"
+            )
+        if not 0 < self.drs_batch_fraction <= 1:
+            raise ValueError(
+                "MODEL.DISTILL.SELECTOR.BATCH_FRACTION must be in (0, 1], got "
+                f"{self.drs_batch_fraction}"
             )
         if not 1 <= self.num_sequences <= self.beam_width:
             raise ValueError(
