@@ -10,6 +10,7 @@ import torch
 from detectron2.data import DatasetCatalog
 from tiny_distiller import CONFIG, picture, save_pictures, write_checkpoint
 
+from dld_d2.data.mapper import read_image
 from dld_d2.engine.budget import choose_cost_bias
 from dld_d2.engine.export import export_spotter
 from dld_d2.engine.setup import setup_cfg
@@ -200,6 +201,14 @@ def test_the_tool_with_a_data_set(student, files, capsys):
         testing = ["--opts", "DATASETS.TEST", "('budget_set',)"]
         assert choose.main([*arguments, *testing]) == 0
         assert "budget_set is in DATASETS.TEST" in capsys.readouterr().err
+
+        # Images that are in no file.
+        DatasetCatalog.remove("budget_set")
+        drawn = [{"read_image": lambda order, f=f: read_image(f, order)} for f in files]
+        DatasetCatalog.register("budget_set", lambda: drawn)
+        assert choose.main(arguments) == 0
+        expected = TextSpotter.from_file(student).set_target_cost(files, 0.4)
+        assert f"{expected.cost_bias:.6g}" in capsys.readouterr().out
     finally:
         DatasetCatalog.remove("budget_set")
 

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import torch
 from detectron2.data import DatasetCatalog
@@ -31,7 +31,7 @@ from dld_d2.engine.budget import Budget
 from dld_d2.engine.export import load_spotter
 from dld_d2.engine.image_paths import find_images
 from dld_d2.engine.setup import ConfigError, setup_cfg
-from dld_d2.predictor import TextSpotter
+from dld_d2.predictor import ImageLike, TextSpotter
 
 console = Console(soft_wrap=True, highlight=False)
 errors = Console(stderr=True, soft_wrap=True, highlight=False)
@@ -75,8 +75,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     return arguments
 
 
-def build(arguments: argparse.Namespace) -> tuple[TextSpotter, list[str]]:
-    """The spotter and the files of the images."""
+def build(arguments: argparse.Namespace) -> tuple[TextSpotter, Iterable[ImageLike], int]:
+    """The spotter, the images and their number."""
     if arguments.model:
         cfg, model = load_spotter(arguments.model, arguments.opts)
         spotter = TextSpotter(cfg, model=model)
@@ -85,7 +85,8 @@ def build(arguments: argparse.Namespace) -> tuple[TextSpotter, list[str]]:
         cfg = setup_cfg(arguments.config_file, opts)
         spotter = TextSpotter(cfg)
     if arguments.images:
-        return spotter, find_images(arguments.images)
+        files = find_images(arguments.images)
+        return spotter, files, len(files)
     register_configured_datasets(cfg)
     name = arguments.dataset
     if name not in DatasetCatalog.list():
@@ -97,7 +98,12 @@ def build(arguments: argparse.Namespace) -> tuple[TextSpotter, list[str]]:
             "tell how it does on other images",
             style="yellow",
         )
-    return spotter, [image["file_name"] for image in DatasetCatalog.get(name)]
+    dataset = DatasetCatalog.get(name)
+    # Synthetic scenes are in no file: each is drawn when its turn comes.
+    images = (
+        item["read_image"]("BGR") if "read_image" in item else item["file_name"] for item in dataset
+    )
+    return spotter, images, len(dataset)
 
 
 def table(budgets: dict[float, Budget], scales: Sequence[float], num_images: int) -> Table:
@@ -111,17 +117,17 @@ def table(budgets: dict[float, Budget], scales: Sequence[float], num_images: int
 
 
 def run(arguments: argparse.Namespace) -> int:
-    spotter, files = build(arguments)
+    spotter, images, num_images = build(arguments)
     logits: list[torch.Tensor] = []
-    found = spotter.scale_logits(files, arguments.batch_size)
-    for item in track(found, "Looking", total=len(files), console=errors, transient=True):
+    found = spotter.scale_logits(images, arguments.batch_size)
+    for item in track(found, "Looking", total=num_images, console=errors, transient=True):
         if isinstance(item, Exception):
             errors.print(str(item), style="red", markup=False)
         else:
             logits.append(item)
-    failed = len(files) - len(logits)
+    failed = num_images - len(logits)
     if not logits:
-        raise ConfigError(f"none of the {len(files)} images could be read")
+        raise ConfigError(f"none of the {num_images} images could be read")
     budgets = {
         target: spotter.set_target_cost_from_logits(logits, target)
         for target in arguments.target_cost

@@ -139,7 +139,7 @@ def dataset_sizes(cfg: CfgNode, name: str) -> list[tuple[int, int]]:
         raise UsageError(
             f"there is no text data set {name!r}; registered are: {', '.join(sorted(known))}"
         )
-    sizes = [(record.height, record.width) for record in DatasetCatalog.get(name).index]
+    sizes = [(image["height"], image["width"]) for image in DatasetCatalog.get(name)]
     if not sizes:
         raise UsageError(f"data set {name!r} has no images")
     return sizes

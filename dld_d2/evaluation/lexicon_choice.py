@@ -10,7 +10,7 @@ from dld_d2.evaluation.words import EvaluationInputError
 KINDS = ("none", "strong", "weak", "generic", "full")
 
 _KNOWN_FILES = {
-    "strong": ("strong_lexicon.zip", "strong_lexicon"),
+    "strong": ("strong_lexicon.zip", "strong_lexicon", "*test_vocabularies_per_image.zip"),
     "weak": ("*test_vocabulary.txt",),
     "generic": ("GenericVocabulary.txt",),
     "full": ("full_lexicons.txt",),
@@ -23,8 +23,9 @@ def choose_lexicons(kinds: Sequence[str], paths: Sequence[str]) -> dict[str, Pat
     Args:
         kinds: of `KINDS`, each may hold several separated by commas; none asked for means "none".
         paths: one for each kind but "none", in order, or a single folder that holds them under
-            the names they are published by (`strong_lexicon.zip`, `ch4_test_vocabulary.txt`,
-            `GenericVocabulary.txt`, `full_lexicons.txt`); commas separate as well.
+            the names they are published by (`ch4_test_vocabularies_per_image.zip` or
+            `strong_lexicon.zip`, `ch4_test_vocabulary.txt`, `GenericVocabulary.txt`,
+            `full_lexicons.txt`); commas separate as well.
 
     Returns:
         Kind -> path, None for "none".

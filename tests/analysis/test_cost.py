@@ -311,6 +311,13 @@ def test_tool_writes_figures_and_cost_table(flops_tool, tmp_path, capsys):
     assert costs.config == TINY and len(costs.config_sha256) == 64
 
 
+def test_tool_measures_scenes_that_are_in_no_file(flops_tool, capsys, tmp_path):
+    file = tmp_path / "cost.json"
+    arguments = ["--dataset", "synthetic_val", "--json", str(file)]
+    assert flops_tool.main(["--config-file", TINY, *arguments]) == 0
+    assert json.loads(file.read_text())["num_images"] == 200
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

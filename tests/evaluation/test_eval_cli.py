@@ -95,6 +95,14 @@ def test_lexicons_one_path_each(files):
         ]
 
 
+def test_one_folder_of_lexicons_as_published(files):
+    lex = files / "lex"
+    (lex / "strong_lexicon.zip").rename(lex / "ch4_test_vocabularies_per_image.zip")
+    both = ["--lexicon", "strong,weak", "--lexicon-path", lex]
+    cases = run(files, "--task", "end_to_end", *both)
+    assert [(c["lexicon"], c["spot_recall"]) for c in cases] == [("strong", 1.0), ("weak", 1.0)]
+
+
 def test_thresholds_and_json_on_standard_output(files, capsys):
     base = ["--gt", str(files / "gt.zip"), "--submission", str(files / "sub.zip")]
     assert main([*base, "--iou", "0.1,0.5", "--iou", "0.7", "--json", "-"]) == 0
