@@ -125,6 +125,7 @@ def test_files_that_the_configuration_names_travel_along(tmp_path):
     ]
     opts = write_checkpoint(tmp_path / "w.pth", named)
     opts += ["MODEL.DISTILL.TEACHER_WEIGHTS", str(tmp_path / "teacher.pth")]
+    opts += ["MODEL.DISTILL.SELECTOR.WEIGHTS", str(tmp_path / "text_size.pth")]
     opts += ["OUTPUT_DIR", str(tmp_path / "run")]
     export_spotter(setup_cfg(CONFIG, opts), tmp_path / "student.pth")
     for name in ("characters.txt", "costs.json", "w.pth"):

@@ -53,3 +53,15 @@ def test_they_read(name):
     assert wanted & {word.text.lower() for word in found}
     assert found.scale == 1 if name == "tiny_teacher" else found.scale in spotter.scales
     assert cv2.contourArea(found[0].polygon) > 100
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("scores: [1", r"some\.yaml is no YAML"), ("just words", r"some\.yaml is no card")],
+)
+def test_what_is_no_card_is_named(tmp_path, monkeypatch, text, message):
+    (tmp_path / "some.safetensors").touch()
+    (tmp_path / "some.yaml").write_text(text)
+    monkeypatch.setattr("dld_d2.weights._FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=message):
+        card("some")

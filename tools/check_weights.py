@@ -64,6 +64,15 @@ def differences(
     }
 
 
+def card_scores(name: str) -> dict[str, float]:
+    scores = card(name).get("scores")
+    if not isinstance(scores, dict):
+        raise ValueError(
+            f"{weights_file(name).with_suffix('.yaml')} has no scores; --write puts them there"
+        )
+    return dict(scores)
+
+
 def evaluate(name: str, dataset: str) -> dict[str, float]:
     with tempfile.TemporaryDirectory(prefix="dld_d2_") as folder:
         opts = ["DATASETS.TEST", f"('{dataset}',)", "OUTPUT_DIR", folder, "TEST.NUM_PICTURES", "0"]
@@ -88,7 +97,7 @@ def run(arguments: argparse.Namespace) -> int:
     wrong = 0
     for name in arguments.names or names():
         console.print(f"Evaluating {name}", markup=False)
-        scores = {} if arguments.write else dict(card(name)["scores"])
+        scores = {} if arguments.write else card_scores(name)
         dataset = scores.pop("dataset", "synthetic_test")
         found = evaluate(name, dataset)
         if arguments.write:

@@ -28,6 +28,7 @@ from reproduction.table import effects, markdown, rich_table, table_cells
 from reproduction.timing import milliseconds_per_image
 from rich.console import Console
 
+from dld_d2.data.synthetic import SPLITS
 from dld_d2.weights import weights_file
 
 _SHIPPED = {TEACHER: "tiny_teacher", "dld": "tiny_dld", "dld_gamma0.3": "tiny_dld_gamma0.3"}
@@ -102,21 +103,28 @@ def with_needed(rows: list[Row]) -> list[Row]:
 
 
 def measure(runs: Runs, rows: list[Row]) -> dict[str, Measured]:
-    found = {}
-    for row in rows:
-        results = runs.evaluate(row)
-        opts = dict(zip(row.opts[::2], row.opts[1::2], strict=True))
-        side = int(opts.get("INPUT.MIN_SIZE_TEST", 512))
-        found[row.name] = Measured.from_results(results, side=side)
-    return found
+    full = runs.short_side(TEACHER)
+    return {
+        row.name: Measured.from_results(runs.evaluate(row), runs.short_side(row.name) / full)
+        for row in rows
+    }
 
 
 def run(arguments: argparse.Namespace) -> None:
     rows = find_rows(arguments.rows)
+    datasets = [f"synthetic_{split}" for split in SPLITS]
+    if arguments.dataset not in datasets:
+        raise ValueError(f"--dataset {arguments.dataset}: there are {', '.join(datasets)}")
+    if arguments.timed_images < 0:
+        raise ValueError(f"--timed-images {arguments.timed_images} must be at least 0")
     weights = {name: weights_file(file) for name, file in _SHIPPED.items() if arguments.shipped}
-    weights |= {
-        row.name: Path(file) for name, file in arguments.weights for row in find_rows([name])
-    }
+    for name, file in arguments.weights:
+        trained = [row.name for row in ROWS if row.trained]
+        if name not in trained:
+            raise ValueError(f"--weights {name}: rows with their own are {', '.join(trained)}")
+        if not Path(file).is_file():
+            raise ValueError(f"--weights {name}: there is no file {file}")
+        weights[name] = Path(file)
     runs = Runs(
         arguments.output,
         dataset=arguments.dataset,
@@ -124,32 +132,39 @@ def run(arguments: argparse.Namespace) -> None:
         processes=arguments.processes,
         opts=arguments.opts,
     )
+    asked_for = {row.name for row in rows}
     for row in with_needed(rows):
-        if row.trained and (row.name != SELECTOR or _needs_selector(runs, rows)):
+        if row.trained and (row.name in asked_for or _is_needed(runs, row, rows)):
             runs.train(row)
     rows = [row for row in rows if row.group != "needed"]
+    if not rows:
+        return
     measured = measure(runs, rows)
     in_table = [row for row in rows if row.group == "table"]
-    times = {}
+    milliseconds = {}
     if arguments.timed_images and in_table:
         scenes = islice(DatasetCatalog.get(arguments.dataset), arguments.timed_images)
         images = [scene["read_image"]("BGR") for scene in scenes]
-        times = milliseconds_per_image({row.name: runs.spotter(row) for row in in_table}, images)
-    report(arguments.output, rows, measured, times)
+        milliseconds = milliseconds_per_image(
+            {row.name: runs.spotter(row) for row in in_table}, images
+        )
+    report(arguments.output, rows, measured, milliseconds)
 
 
-def _needs_selector(runs: Runs, rows: list[Row]) -> bool:
-    needed = (row for row in with_needed(rows) if row.chooses)
-    return any(not runs.weights(row).exists() for row in needed)
+def _is_needed(runs: Runs, row: Row, rows: list[Row]) -> bool:
+    """Whether one of the rows cannot do without it; the selector's start serves trainings alone."""
+    if row.name != SELECTOR:
+        return True
+    return any(r.chooses and not runs.weights(r).exists() for r in with_needed(rows))
 
 
 def report(
     output: Path,
     rows: list[Row],
     measured: dict[str, Measured],
-    times: dict[str, tuple[float, float]],
+    milliseconds: dict[str, float],
 ) -> None:
-    header, lines = table_cells(rows, measured, times)
+    header, lines = table_cells(rows, measured, milliseconds)
     console.print(rich_table(header, lines))
     sentences = effects(measured)
     for sentence in sentences:
@@ -157,8 +172,7 @@ def report(
     text = markdown(header, lines) + "\n\n" + "".join(f"- {s}\n" for s in sentences)
     (output / "table.md").write_text(text, encoding="utf-8")
     summary = {
-        row.name: measured[row.name].metrics
-        | {"milliseconds": times[row.name][0] if row.name in times else None}
+        row.name: measured[row.name].metrics | {"milliseconds": milliseconds.get(row.name)}
         for row in rows
     }
     (output / "table.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")

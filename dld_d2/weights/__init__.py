@@ -37,7 +37,14 @@ def card(name: str) -> dict[str, Any]:
     """The card of a model, see docs/models.md.
 
     Raises:
-        ValueError: as `weights_file`.
+        ValueError: as `weights_file`, or naming the file, if it is no card.
+        FileNotFoundError: if the model has none.
     """
     path = weights_file(name).with_suffix(".yaml")
-    return yaml.safe_load(path.read_text(encoding="utf-8"))
+    try:
+        found = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{path} is no YAML: {error}") from None
+    if not isinstance(found, dict):
+        raise ValueError(f"{path} is no card: it holds no keys, see docs/models.md")
+    return found

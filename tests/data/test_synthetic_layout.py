@@ -210,6 +210,11 @@ def test_custom_distribution_and_bad_values():
         ({"numbers": 0.9, "names": 0.9}, "exceed 1"),
         ({"max_text_length": 40}, "max_text_length"),
         ({"regimes": {}}, "no regime"),
+        ({"regimes": {"very_small": Regime(1, (Population((15, 24), (1, 2)),))}}, "very_small"),
+        ({"tiny_height": (3, 6)}, "tiny_height must be 4 <= low"),
+        ({"arc_angle": (0, 0)}, "arc_angle must be 1 <= low"),
+        ({"contrast": (90, 50)}, "contrast must be"),
+        ({"jpeg_quality": (40, 120)}, "jpeg_quality must be at most 100"),
     ):
         with pytest.raises(ValueError, match=message):
             SceneConfig(**bad)

@@ -57,3 +57,8 @@ def test_writing_again_replaces_the_scores_alone(model):
 def test_unknown_models_are_named(capsys):
     assert check_weights.main(["nothing"]) == 2
     assert "no model 'nothing'" in capsys.readouterr().err
+
+
+def test_a_card_without_scores_is_named(model, capsys):
+    assert check_weights.main([]) == 2
+    assert "some.yaml has no scores; --write" in capsys.readouterr().err

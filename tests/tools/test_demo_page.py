@@ -225,7 +225,7 @@ def data():
         scales=(0.3, 0.4, 0.5, 0.8),
         pareto=plots.plot_pareto(rows, curve, curve, rows[2]),
         scale_shares=plots.plot_scales(rows[2:], (0.3, 0.4, 0.5, 0.8)),
-        training=FineTuning(losses, 4, 2, "python train_net.py <x>", "log.txt"),
+        training=FineTuning(losses, 4, 2, "python train_net.py <x>"),
         losses=plots.plot_losses(losses),
         exhibits=[exhibit],
         machine="2 threads of a <CPU>",

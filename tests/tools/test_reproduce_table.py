@@ -1,12 +1,17 @@
 """The experiment's bookkeeping: rows, what they need, how they compare."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
-from reproduce_table import with_needed
-from reproduction.measured import Measured, compare, vanilla_at_cost
+from reproduce_table import main, with_needed
+from reproduction.measured import Measured, vanilla_at_cost
 from reproduction.plots import write_plots
 from reproduction.rows import ROWS, find_rows
+from reproduction.runs import Runs
 from reproduction.table import effects, markdown, table_cells
+from reproduction.timing import milliseconds_per_image
 
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.evaluation.bootstrap import hmean_intervals
@@ -36,7 +41,7 @@ def make_results(correct, cost, scales=None):
 def make_measured():
     return {
         "vanilla_h": Measured.from_results(make_results(0.9, 4.0)),
-        "vanilla_l": Measured.from_results(make_results(0.5, 1.0), side=256),
+        "vanilla_l": Measured.from_results(make_results(0.5, 1.0), scale=0.5),
         "skd_only": Measured.from_results(make_results(0.7, 1.0, [0.5, 0.5])),
         "dld": Measured.from_results(make_results(0.88, 2.0, [0.4, 0.8])),
         "dld_gamma0.3": Measured.from_results(make_results(0.8, 1.5, [0.3, 0.7])),
@@ -91,20 +96,31 @@ def test_images_become_arrays():
 
 
 def test_vanilla_at_a_cost_is_a_mixture_of_its_neighbours():
-    vanilla = [Measured.from_results(make_results(c, cost)) for c, cost in ((0.9, 4), (0.2, 1))]
-    counts = vanilla_at_cost(vanilla, 2.0, "e2e_none")
-    mixed = (2 * vanilla[1].counts["e2e_none"] + vanilla[0].counts["e2e_none"]) / 3
+    vanilla = {
+        "h": Measured.from_results(make_results(0.9, 4)),
+        "l": Measured.from_results(make_results(0.2, 1)),
+    }
+    counts, *names = vanilla_at_cost(vanilla, 2.0, "e2e_none")
+    mixed = (2 * vanilla["l"].counts["e2e_none"] + vanilla["h"].counts["e2e_none"]) / 3
     np.testing.assert_allclose(counts, mixed)
-    np.testing.assert_allclose(
-        vanilla_at_cost(vanilla, 4.0, "e2e_none"), vanilla[0].counts["e2e_none"]
-    )
+    assert names == ["l", "h"]
+    counts, *names = vanilla_at_cost(vanilla, 4.0, "e2e_none")
+    np.testing.assert_allclose(counts, vanilla["h"].counts["e2e_none"])
     assert vanilla_at_cost(vanilla, 4.1, "e2e_none") is None
     assert vanilla_at_cost(vanilla, 0.9, "e2e_none") is None
+    # A scale that is worse than a mixture of its neighbours is not held against the teacher.
+    vanilla["m"] = Measured.from_results(make_results(0.3, 2.5))
+    counts, *names = vanilla_at_cost(vanilla, 2.0, "e2e_none")
+    np.testing.assert_allclose(counts, mixed)
+    vanilla["m"] = Measured.from_results(make_results(0.85, 2.5))
+    assert vanilla_at_cost(vanilla, 2.0, "e2e_none")[1:] == ("l", "m")
+    counts, *names = vanilla_at_cost(vanilla, 2.5, "e2e_none")
+    np.testing.assert_allclose(counts, vanilla["m"].counts["e2e_none"])
 
 
 def test_the_table_says_what_was_measured():
     measured = make_measured()
-    header, lines = table_cells(rows_of(measured), measured, {"dld": (31.4, 1.872)})
+    header, lines = table_cells(rows_of(measured), measured, {"dld": 31.4, "vanilla_h": 58.8})
     assert all(len(line) == len(header) for line in lines)
     cells = dict(
         zip(header, next(line for line in lines if "DLD, gamma 0.1" in line[0]), strict=True)
@@ -114,7 +130,11 @@ def test_the_table_says_what_was_measured():
     assert cells["E2E none"] == f"{100 * hmean:.1f} ({100 * low:.1f}-{100 * high:.1f})"
     assert (cells["GFLOPs"], cells["all parts"], cells["mean scale"]) == ("1.00", "2.00", "0.60")
     assert (cells["ms"], cells["speed"]) == ("31", "1.87x")
-    assert dict(zip(header, lines[0], strict=True))["ms"] == "-"
+    first, second = (dict(zip(header, line, strict=True)) for line in lines[:2])
+    assert (first["ms"], first["speed"]) == ("59", "1.00x")
+    assert (second["ms"], second["speed"]) == ("-", "-")
+    _, alone = table_cells(rows_of(measured), measured, {"dld": 31.4})
+    assert {line[header.index("speed")] for line in alone} == {"-"}
     text = markdown(header, lines).splitlines()
     assert len(text) == 2 + len(lines)
     assert {line.count("|") for line in text} == {len(header) + 1}
@@ -124,13 +144,16 @@ def test_effects_are_differences_on_the_same_images():
     measured = make_measured()
     sentences = effects(measured)
     assert len(sentences) == 6
-    expected = (
-        100
-        * compare(
-            measured["skd_only"].counts["e2e_none"], measured["vanilla_l"].counts["e2e_none"]
-        )[0]
-    )
+    right = {name: found.counts["e2e_none"][:, 4].sum() for name, found in measured.items()}
+    # Of 400 words and as many readings the hmean is the share that is right.
+    expected = 100 * (right["skd_only"] - right["vanilla_l"]) / 400
     assert f"SKD-only over vanilla at half the scale: {expected:+.1f} points" in sentences[0]
+    # Two thirds at half the scale and one third at full cost as much as DLD.
+    mixture = (2 * right["vanilla_l"] + right["vanilla_h"]) / 3
+    expected = 100 * (right["dld"] - mixture) / 400
+    text = "DLD, gamma 0.1, over vanilla at the same cost (2.00, of vanilla_l and vanilla_h): "
+    assert f"{text}{expected:+.1f} points" in sentences[2]
+    assert "DRS-only at about its cost (2.00 against 1.90)" in sentences[-1]
     assert "at 50% of its multiply-adds" in sentences[1]
     assert "costs -25.0% against 0.1" in "".join(sentences)
     assert effects({"dld": measured["dld"]}) == []
@@ -144,3 +167,105 @@ def test_plots_of_the_rows_that_there_are(tmp_path):
     names = {path.name for path in write_plots(measured, tmp_path)}
     assert names == {"pareto.png", "scales.png", "gamma.png"}
     assert write_plots({"skd_only": measured["skd_only"]}, tmp_path) == []
+
+
+class Commands:
+    """Takes the place of `subprocess.call`: writes what a training or an evaluation would."""
+
+    def __init__(self):
+        self.done = []
+
+    def __call__(self, command, **_):
+        folder = Path(command[command.index("OUTPUT_DIR") + 1])
+        kind = "train" if "--resume" in command else "evaluate"
+        self.done.append((kind, folder.name))
+        if kind == "train":
+            (folder / "model_final.pth").write_text(folder.name)
+        else:
+            results = folder / "inference" / "synthetic_val" / "results.json"
+            results.parent.mkdir(parents=True, exist_ok=True)
+            results.write_text(json.dumps(make_results(0.8, 2.0)))
+        return 0
+
+
+@pytest.fixture
+def commands(monkeypatch):
+    commands = Commands()
+    monkeypatch.setattr("reproduction.runs.subprocess.call", commands)
+    return commands
+
+
+def test_an_evaluation_is_of_its_weights_and_overrides(commands, tmp_path):
+    (row,) = find_rows(["dld"])
+    files = [tmp_path / "one.pth", tmp_path / "two.pth"]
+    for file in files:
+        file.write_text(file.name)
+
+    def evaluate(file, *opts):
+        runs = Runs(tmp_path, dataset="synthetic_val", weights={"dld": file}, opts=opts)
+        before = len(commands.done)
+        assert runs.evaluate(row)["images"]
+        return len(commands.done) - before
+
+    assert [evaluate(files[0]), evaluate(files[0])] == [1, 0]
+    # Other weights, though the file is older than the results.
+    assert [evaluate(files[1]), evaluate(files[1]), evaluate(files[0])] == [1, 0, 1]
+    assert [evaluate(files[0], "TEST.MATCH_IOU", "0.7"), evaluate(files[0])] == [1, 1]
+
+
+def test_what_is_trained_is_not_trained_again(commands, tmp_path):
+    arguments = ["--output", str(tmp_path), "--dataset", "synthetic_val", "--timed-images", "0"]
+    assert main([*arguments, "--rows", "text_size"]) == 0
+    assert commands.done == [("train", "text_size")]
+    assert not (tmp_path / "table.md").exists()
+    assert main([*arguments, "--rows", "dld"]) == 0
+    assert commands.done[1:] == [("train", "vanilla_h"), ("train", "dld"), ("evaluate", "dld")]
+    assert "DLD, gamma 0.1" in (tmp_path / "table.md").read_text()
+    assert main([*arguments, "--rows", "dld"]) == 0
+    assert len(commands.done) == 4
+
+
+def test_a_training_that_fails_ends_it_with_its_last_lines(monkeypatch, tmp_path):
+    def fail(command, stdout, **_):
+        stdout.write("ConfigError: no such key\n")
+        return 3
+
+    monkeypatch.setattr("reproduction.runs.subprocess.call", fail)
+    with pytest.raises(SystemExit, match=r"(?s)training text_size failed with status 3.*no such"):
+        main(["--output", str(tmp_path), "--rows", "text_size"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--rows", "dlt"], "there is no row 'dlt'"),
+        (["--dataset", "icdar2015_test"], "--dataset icdar2015_test: there are synthetic_train"),
+        (["--timed-images", "-1"], "--timed-images -1"),
+        (["--weights", "dld", "no/such.pth"], "--weights dld: there is no file no/such.pth"),
+        (["--weights", "vanilla_l", "w.pth"], "--weights vanilla_l: rows with their own"),
+    ],
+)
+def test_what_cannot_be_used_is_said_before_anything_is_trained(
+    commands, tmp_path, capsys, arguments, message
+):
+    assert main(["--output", str(tmp_path), *arguments]) == 2
+    assert message in capsys.readouterr().err
+    assert commands.done == []
+
+
+def test_who_begins_changes_and_first_times_do_not_count():
+    calls = []
+
+    class Spotter:
+        scales = (1.0,)
+
+        def __init__(self, name):
+            self.name = name
+
+        def __call__(self, image):
+            calls.append(self.name)
+
+    images = [np.zeros((8, 8, 3), np.uint8)] * 3
+    found = milliseconds_per_image({name: Spotter(name) for name in "ab"}, images)
+    assert "".join(calls) == "ab" + "ab" + "ba" + "ab"
+    assert set(found) == {"a", "b"} and min(found.values()) > 0

@@ -43,14 +43,12 @@ class FineTuning:
         images: trained on.
         batch: images in an iteration.
         command: that a user would type for the same.
-        log: its file.
     """
 
     losses: dict[str, list[float]]
     images: int
     batch: int
     command: str
-    log: str
 
     @property
     def ends(self) -> tuple[float, float, int]:
@@ -109,7 +107,7 @@ def fine_tune(folder: Path, iterations: int, *, teacher: str, student: str) -> F
         )
     rows = [json.loads(line) for line in metrics.read_text().splitlines()]
     losses = group_losses(rows)
-    return FineTuning(losses, SCENES, batch, _command(arguments), _relative(run / "log.txt"))
+    return FineTuning(losses, SCENES, batch, _command(arguments))
 
 
 def group_losses(rows: Sequence[dict[str, float]]) -> dict[str, list[float]]:

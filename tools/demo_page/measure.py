@@ -29,6 +29,7 @@ __all__ = [
     "Reading",
     "Scene",
     "Sweep",
+    "fixed_scale",
     "load_lexicons",
     "load_models",
     "load_scenes",
@@ -213,7 +214,7 @@ def read_at_every_scale(
             if scale == known.scale:
                 readings[index].append(known)
                 continue
-            with _fixed(spotter, index):
+            with fixed_scale(spotter, index):
                 readings[index].append(_read(spotter, scene))
         progress(number + 1)
     logits = [_raised(item) for item in spotter.scale_logits(scene.image for scene in scenes)]
@@ -251,13 +252,13 @@ def _warm_up(spotter: TextSpotter, scene: Scene) -> None:
     _read(spotter, scene)
     if len(spotter.scales) > 1:
         for index in range(len(spotter.scales)):
-            with _fixed(spotter, index):
+            with fixed_scale(spotter, index):
                 spotter(scene.image)
     spotter(scene.image)
 
 
 @contextmanager
-def _fixed(spotter: TextSpotter, index: int) -> Iterator[None]:
+def fixed_scale(spotter: TextSpotter, index: int) -> Iterator[None]:
     """Within the context a student reads at one scale, and its selector does not run."""
     policy = spotter.model.policy
     spotter.model.policy = FixedScale(index, len(spotter.scales))

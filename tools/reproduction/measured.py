@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations_with_replacement
 
 import numpy as np
 
@@ -36,17 +36,15 @@ class Measured:
     regime: np.ndarray
 
     @classmethod
-    def from_results(cls, results: dict, full_side: int = 512, side: int | None = None) -> Measured:
+    def from_results(cls, results: dict, scale: float = 1.0) -> Measured:
         """From results.json.
 
         Args:
             results: its content.
-            full_side: short side of the images at full resolution.
-            side: short side that the images were scaled to, for a model that chooses no scale.
+            scale: at which all images were read, for a model that chooses none.
         """
         images = results["images"]
         rows = list(images.values())
-        fixed = (side or full_side) / full_side
         return cls(
             metrics=results["metrics"],
             counts={
@@ -55,7 +53,7 @@ class Measured:
             },
             cost=np.array([row["cost_whole"] for row in rows]),
             published_cost=np.array([row["cost_published"] for row in rows]),
-            scale=np.array([row.get("scale", fixed) for row in rows]),
+            scale=np.array([row.get("scale", scale) for row in rows]),
             regime=np.array([name.rsplit("_", 1)[-1] for name in images]),
         )
 
@@ -73,24 +71,33 @@ def compare(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     return spotting_difference(one, other, REPEATS)
 
 
-def vanilla_at_cost(vanilla: Sequence[Measured], cost: float, case: str) -> np.ndarray | None:
-    """Counts of the teacher at a mean cost between those of its fixed scales.
+def vanilla_at_cost(
+    vanilla: Mapping[str, Measured], cost: float, case: str
+) -> tuple[np.ndarray, str, str] | None:
+    """Counts of the teacher at a mean cost between those of its fixed scales, at its best.
 
-    A share of the images is read at the next cheaper scale and the rest at the next dearer one, so
-    that counts and cost are the weighted means of both.
+    A share of the images is read at a cheaper scale and the rest at a dearer one, so that counts
+    and cost are the weighted means of both. Of all pairs of scales that one is taken whose mixture
+    reads best: neighbours on the upper hull of accuracy over cost.
 
     Args:
-        vanilla: the teacher at several scales, in any order.
+        vanilla: name -> the teacher at one scale.
         cost: mean 2^30 multiply-adds.
         case: such as "e2e_none".
 
     Returns:
-        (I, 5), or None if the cost is beyond those of all scales.
+        (I, 5) counts and the names of the cheaper and the dearer, which are one where its cost is
+        the wanted one; or None if the cost is beyond those of all scales.
     """
-    points = sorted(vanilla, key=lambda m: m.cost.mean())
-    for low, high in pairwise(points):
-        a, b = low.cost.mean(), high.cost.mean()
+    mixtures = []
+    for low, high in combinations_with_replacement(
+        sorted(vanilla, key=lambda name: vanilla[name].cost.mean()), 2
+    ):
+        a, b = vanilla[low].cost.mean(), vanilla[high].cost.mean()
         if a <= cost <= b:
-            share = (cost - a) / (b - a)
-            return (1 - share) * low.counts[case] + share * high.counts[case]
-    return None
+            share = (cost - a) / (b - a) if b > a else 0.0
+            counts = (1 - share) * vanilla[low].counts[case] + share * vanilla[high].counts[case]
+            mixtures.append((compare(counts, np.zeros_like(counts))[0], counts, low, high))
+    if not mixtures:
+        return None
+    return max(mixtures, key=lambda mixture: mixture[0])[1:]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 __all__ = ["ROWS", "SELECTOR", "TEACHER", "Row", "find_rows"]
 
 TEACHER = "vanilla_h"
 SELECTOR = "text_size"
 _FULL = 512
+"""Short side of the scenes, at which the teacher reads them."""
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def _vanilla(scale: float) -> Row:
 ROWS = (
     Row(SELECTOR, "(text sizes)", "text_size.yaml", group="needed"),
     Row(TEACHER, "Vanilla multi-scale, H", "teacher_synthetic.yaml"),
-    replace(_vanilla(0.5), name="vanilla_l", title="Vanilla multi-scale, L", group="table"),
+    Row("vanilla_l", "Vanilla multi-scale, L", "vanilla_half.yaml", weights_of=TEACHER),
     Row("skd_only", "SKD-only", "skd_only.yaml"),
     Row("drs_only", "DRS-only, gamma 0.1", "drs_only.yaml"),
     Row("drs_only_gamma0.3", "DRS-only, gamma 0.3", "drs_only.yaml", _gamma(0.3)),

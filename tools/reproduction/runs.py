@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import subprocess
@@ -49,6 +50,7 @@ class Runs:
         self._given = dict(weights)
         self._processes = processes
         self._opts = list(opts)
+        self._cost_biases: dict[str, float] = {}
 
     def weights(self, row: Row) -> Path:
         """Where the weights of a row are, or will be."""
@@ -71,17 +73,26 @@ class Runs:
         self._run(f"Training {row.name}", row, ["--resume"], opts, self._processes)
 
     def evaluate(self, row: Row) -> dict:
-        """The contents of a row's results.json; it is made unless it is newer than the weights.
+        """The contents of a row's results.json; it is made unless one of these weights and
+        overrides is there.
 
         Raises:
             SystemExit: if the evaluation fails.
         """
         results = self.folder / row.name / "inference" / self.dataset / "results.json"
-        weights = self.weights(row)
-        if not results.exists() or results.stat().st_mtime < weights.stat().st_mtime:
+        # Beside the results, since they do not tell what they are of.
+        identity_file = results.with_name("evaluated.json")
+        identity = self._identity(row)
+        if not results.exists() or _read_json(identity_file) != identity:
             opts = [*self.inference_opts(row), "OUTPUT_DIR", str(self.folder / row.name)]
             self._run(f"Evaluating {row.name}", row, ["--eval-only"], opts, 1)
+            identity_file.write_text(json.dumps(identity), encoding="utf-8")
         return json.loads(results.read_text())
+
+    def short_side(self, name: str) -> int:
+        """Short side in pixels that a row's images have at full resolution."""
+        row = _BY_NAME[name]
+        return setup_cfg(self._config(row), [*row.opts, *self._opts]).INPUT.MIN_SIZE_TEST
 
     def inference_opts(self, row: Row) -> list[str]:
         """Overrides of a row's configuration with which it is evaluated."""
@@ -95,8 +106,21 @@ class Runs:
         """The model of a row, as it is evaluated."""
         return TextSpotter(setup_cfg(self._config(row), [*self.inference_opts(row), *self._opts]))
 
+    def _identity(self, row: Row) -> dict:
+        """What an evaluation depends on, but for this package."""
+        rows = [row, _BY_NAME[row.cost_of]] if row.cost_of else [row]
+        return {
+            "weights": [_sha256(self.weights(r)) for r in rows],
+            "opts": [row.config, *row.opts, *self._opts],
+        }
+
     def _cost_bias(self, row: Row, opts: list[str]) -> float:
         """Found on other images than those that are scored."""
+        if row.name not in self._cost_biases:
+            self._cost_biases[row.name] = self._find_cost_bias(row, opts)
+        return self._cost_biases[row.name]
+
+    def _find_cost_bias(self, row: Row, opts: list[str]) -> float:
         wanted = self.spotter(_BY_NAME[row.cost_of])
         biased = TextSpotter(setup_cfg(self._config(row), [*opts, *self._opts]))
         images = [item["read_image"]("BGR") for item in DatasetCatalog.get("synthetic_val")]
@@ -125,3 +149,15 @@ class Runs:
         if status:
             tail = "\n".join(log.read_text().splitlines()[-5:])
             sys.exit(f"reproduce_table.py: {title.lower()} failed with status {status}:\n{tail}")
+
+
+def _read_json(file: Path) -> dict | None:
+    """None if there is no such file, or it was cut off."""
+    try:
+        return json.loads(file.read_text(encoding="utf-8"))
+    except (FileNotFoundError, json.JSONDecodeError):
+        return None
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

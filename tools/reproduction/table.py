@@ -25,11 +25,11 @@ _HEADER = (
 
 
 def table_cells(
-    rows: list[Row], measured: Mapping[str, Measured], times: Mapping[str, tuple[float, float]]
+    rows: list[Row], measured: Mapping[str, Measured], milliseconds: Mapping[str, float]
 ) -> tuple[tuple[str, ...], list[list[str]]]:
     """Header and cells: hmean in % (of the first column with its 95% interval), mean 2^30
     multiply-adds of backbone, FPN and RPN head and of all parts, milliseconds per image, and the
-    teacher's time over this one's."""
+    teacher's time over this one's. What was not measured is "-"."""
     lines = []
     for row in rows:
         found = measured[row.name]
@@ -41,8 +41,9 @@ def table_cells(
         cells += [f"{100 * found.hmean(f'e2e_{name}'):.1f}" for name in _LEXICONS[1:]]
         cells += [f"{100 * found.hmean(f'ws_{name}'):.1f}" for name in _LEXICONS]
         cells += [f"{found.published_cost.mean():.2f}", f"{found.cost.mean():.2f}"]
-        milliseconds, speed = times.get(row.name, (None, None))
-        cells += ["-", "-"] if milliseconds is None else [f"{milliseconds:.0f}", f"{speed:.2f}x"]
+        own, teachers = milliseconds.get(row.name), milliseconds.get(TEACHER)
+        cells.append(f"{own:.0f}" if own else "-")
+        cells.append(f"{teachers / own:.2f}x" if own and teachers else "-")
         cells.append(f"{found.scale.mean():.2f}")
         lines.append(cells)
     return _HEADER, lines
@@ -82,20 +83,22 @@ def effects(measured: Mapping[str, Measured]) -> list[str]:
         share = one.cost.mean() / other.cost.mean()
         text = f"DLD, gamma 0.1, over the teacher at {100 * share:.0f}% of its multiply-adds"
         difference(text, one.counts[case], other.counts[case])
-    vanilla = [m for name, m in measured.items() if name.startswith("vanilla")]
+    vanilla = {name: m for name, m in measured.items() if name.startswith("vanilla")}
     for name, title in (("dld", "0.1"), ("dld_gamma0.3", "0.3")):
         if not has(name):
             continue
         cost = measured[name].cost.mean()
         same = vanilla_at_cost(vanilla, cost, case)
         if same is not None:
-            text = f"DLD, gamma {title}, over vanilla at the same cost ({cost:.2f})"
-            difference(text, measured[name].counts[case], same)
+            counts, *scales = same
+            text = f"DLD, gamma {title}, over vanilla at the same cost ({cost:.2f}, of "
+            difference(text + f"{' and '.join(scales)})", measured[name].counts[case], counts)
     if has("dld", "dld_gamma0.3"):
         costs = [measured[name].cost.mean() for name in ("dld_gamma0.3", "dld")]
         lines.append(f"DLD, gamma 0.3, costs {100 * (costs[0] / costs[1] - 1):+.1f}% against 0.1")
     if has("dld", "drs_only_as_dld"):
         one, other = measured["dld"], measured["drs_only_as_dld"]
-        text = f"DLD, gamma 0.1, over DRS-only at the cost {other.cost.mean():.2f}"
+        costs = f"{one.cost.mean():.2f} against {other.cost.mean():.2f}"
+        text = f"DLD, gamma 0.1, over DRS-only at about its cost ({costs})"
         difference(text, one.counts[case], other.counts[case])
     return lines

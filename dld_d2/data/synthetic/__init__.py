@@ -1,6 +1,7 @@
 """Synthetic scenes with words: deterministic, annotated, drawn while they are used.
 
-Importing this package registers `synthetic_train`, `synthetic_val` and `synthetic_test`.
+Importing this package registers `synthetic_train`, `synthetic_dense`, `synthetic_val` and
+`synthetic_test`.
 docs/synthetic.md has examples.
 """
 

@@ -174,10 +174,25 @@ class SceneConfig:
             raise ValueError("the shares of numbers, names and marked words exceed 1")
         if not 4 <= self.max_text_length <= 25:
             raise ValueError(f"max_text_length must be 4 to 25, not {self.max_text_length}")
+        for name in self.regimes:
+            if not name or "_" in name:
+                raise ValueError(
+                    f"regime {name!r}: its name ends the images' ids, after an underscore, and so "
+                    "can hold none"
+                )
+        for name, least in _RANGES.items():
+            low, high = getattr(self, name)
+            if not least <= low <= high:
+                raise ValueError(f"{name} must be {least:g} <= low <= high, not {(low, high)}")
+        if self.jpeg_quality[1] > 100:
+            raise ValueError(f"jpeg_quality must be at most 100, not {self.jpeg_quality}")
         for name in _CHANCES:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must be between 0 and 1, not {getattr(self, name)}")
 
+
+# Smallest values that can be drawn: Pillow's JPEG quality, the layout's smallest letters, ...
+_RANGES = {"arc_angle": 1.0, "tiny_height": 4.0, "contrast": 1.0, "jpeg_quality": 1.0}
 
 _CHANCES = (
     "panel",

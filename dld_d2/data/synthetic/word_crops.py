@@ -41,7 +41,7 @@ class WordCrop:
 def read_word_crops(folder: str) -> tuple[WordCrop, ...]:
     """Read `labels.tsv` of a folder: file name, tab, transcription, one picture a line.
 
-    Pictures that are higher than wide, or lower than 8 pixels, are left out.
+    Pictures that are much higher than wide (1.25 times), or lower than 8 pixels, are left out.
 
     Raises:
         AnnotationError: naming file and line, for a line of another form or a picture that cannot

@@ -170,6 +170,12 @@ def _build_policy(cfg: CfgNode, relative_cost: Tensor) -> ScalePolicy:
     distill = cfg.MODEL.DISTILL
     selection = distill.SELECTION
     if selection == "dynamic":
+        for key in ("TAU_INIT", "TAU_DECAY"):
+            if not distill.SELECTOR[key] > 0:
+                raise ValueError(
+                    f"MODEL.DISTILL.SELECTOR.{key} is {distill.SELECTOR[key]}; the temperature, "
+                    "TAU_INIT * TAU_DECAY ** epoch, must stay above 0"
+                )
         return DynamicScale(
             build_selector(cfg),
             relative_cost,

@@ -218,7 +218,8 @@ def select(logits: Tensor, cost_bias: float = 0.0, relative_cost: Tensor | None 
 
     Args:
         logits: (B, k).
-        cost_bias: b >= 0 makes cheap scales likelier; the cost never rises with b.
+        cost_bias: b; above 0 makes cheap scales likelier, below 0 dear ones. The cost never rises
+            with b.
         relative_cost: (k,), the teacher's cost being 1; needed for a bias only.
 
     Returns:

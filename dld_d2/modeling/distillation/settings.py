@@ -51,6 +51,11 @@ class DistillationSettings:
                     f"MODEL.DISTILL.{name.upper()} is {getattr(self, name)}; a weight is at least "
                     "0, which leaves the loss out"
                 )
+        if self.gamma < 0:
+            raise ValueError(
+                f"MODEL.DISTILL.SELECTOR.GAMMA is {self.gamma}; it must be at least 0, where cost "
+                "does not matter"
+            )
         if self.accuracy_target not in ("teacher", "ground_truth"):
             raise ValueError(
                 'MODEL.DISTILL.SELECTOR.ACCURACY_TARGET must be "teacher" or "ground_truth", got '

@@ -113,8 +113,8 @@ def word_heights(vertices: Tensor) -> Tensor:
         vertices: (N, P, 2), the last one repeated as often as necessary.
 
     Returns:
-        (N,), in the unit of the vertices; half of the mean side for what is nearer to a circle
-        than any rectangle.
+        (N,), in the unit of the vertices; a quarter of the perimeter for what is nearer to a
+        circle than any rectangle.
     """
     following = vertices.roll(-1, dims=1)
     perimeter = (following - vertices).norm(dim=-1).sum(dim=1)
