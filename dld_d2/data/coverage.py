@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import time
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,6 +17,9 @@ from dld_d2.modeling.recognition.vocabulary import Vocabulary
 __all__ = ["RecognitionCoverage", "log_recognition_coverage", "recognition_coverage"]
 
 logger = logging.getLogger(__name__)
+
+# Every training begins with it, and synthetic scenes are laid out for it.
+_MAX_SECONDS = 3.0
 
 
 @dataclass
@@ -74,6 +79,7 @@ def recognition_coverage(
     vocabulary: Vocabulary,
     max_length: int,
     max_images: int = 2_000,
+    max_seconds: float = math.inf,
 ) -> RecognitionCoverage:
     """Count the words of a data set that recognition can and cannot learn from.
 
@@ -82,11 +88,20 @@ def recognition_coverage(
             dictionaries in Detectron2's standard form, with `text` and `ignore` in annotations.
         max_length: longest word in characters.
         max_images: of larger sets this many images are looked at, evenly spread.
+        max_seconds: when these are over no further image is looked at.
     """
-    number = min(len(dataset), max_images)
-    result = RecognitionCoverage(images=number, total_images=len(dataset))
+    indices = np.linspace(
+        0, len(dataset), min(len(dataset), max_images), endpoint=False, dtype=np.int64
+    )
+    # So that those seen when the time is over are spread over the set, too.
+    np.random.default_rng(0).shuffle(indices)
+    result = RecognitionCoverage(images=0, total_images=len(dataset))
     known = set(vocabulary.characters)
-    for index in np.linspace(0, len(dataset), number, endpoint=False, dtype=np.int64):
+    end = time.monotonic() + max_seconds
+    for index in indices:
+        if time.monotonic() > end:
+            break
+        result.images += 1
         for annotation in dataset[int(index)].get("annotations", ()):
             text = annotation["text"]
             if annotation["ignore"]:
@@ -110,7 +125,7 @@ def log_recognition_coverage(
     Poor means that recognition can learn from less than half of the words, which most often is a
     vocabulary that does not fit the data.
     """
-    coverage = recognition_coverage(dataset, vocabulary, max_length)
+    coverage = recognition_coverage(dataset, vocabulary, max_length, max_seconds=_MAX_SECONDS)
     message = f"{name}: {coverage.summary(max_length)}"
     if coverage.readable * 2 < coverage.words:
         logger.warning(f"{message}. Does MODEL.RECOGNITION.VOCABULARY fit this data set?")

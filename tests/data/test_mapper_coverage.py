@@ -63,6 +63,15 @@ def test_large_sets_are_sampled_evenly():
     assert coverage.summary(4).startswith("a sample of 100 of 1000000 images")
 
 
+def test_no_more_is_looked_at_when_the_time_is_over(monkeypatch):
+    clock = iter(range(1000))
+    monkeypatch.setattr("dld_d2.data.coverage.time.monotonic", lambda: next(clock))
+    images = dataset(*[[("a", False)]] * 90)
+    coverage = recognition_coverage(images, VOCABULARY, 4, max_seconds=20)
+    assert coverage.images == coverage.readable == 20
+    assert coverage.summary(4).startswith("a sample of 20 of 90 images")
+
+
 def test_empty_sets_and_images_without_annotations():
     assert recognition_coverage([], VOCABULARY, 4).words == 0
     assert recognition_coverage([{}], VOCABULARY, 4).images == 1
