@@ -24,7 +24,7 @@ from reproduction.measured import Measured
 from reproduction.plots import write_plots
 from reproduction.rows import ROWS, SELECTOR, TEACHER, Row, find_rows
 from reproduction.runs import Runs
-from reproduction.table import effects, markdown, rich_table, table_cells
+from reproduction.table import effects, markdown, rich_tables, table_cells
 from reproduction.timing import milliseconds_per_image
 from rich.console import Console
 
@@ -165,7 +165,8 @@ def report(
     milliseconds: dict[str, float],
 ) -> None:
     header, lines = table_cells(rows, measured, milliseconds)
-    console.print(rich_table(header, lines))
+    for table in rich_tables(header, lines):
+        console.print(table)
     sentences = effects(measured)
     for sentence in sentences:
         console.print(sentence, markup=False)

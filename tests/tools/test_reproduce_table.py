@@ -1,5 +1,6 @@
 """The experiment's bookkeeping: rows, what they need, how they compare."""
 
+import io
 import json
 from pathlib import Path
 
@@ -10,8 +11,9 @@ from reproduction.measured import Measured, vanilla_at_cost
 from reproduction.plots import write_plots
 from reproduction.rows import ROWS, find_rows
 from reproduction.runs import Runs
-from reproduction.table import effects, markdown, table_cells
+from reproduction.table import effects, markdown, rich_tables, table_cells
 from reproduction.timing import milliseconds_per_image
+from rich.console import Console
 
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.evaluation.bootstrap import hmean_intervals
@@ -135,6 +137,12 @@ def test_the_table_says_what_was_measured():
     assert (second["ms"], second["speed"]) == ("-", "-")
     _, alone = table_cells(rows_of(measured), measured, {"dld": 31.4})
     assert {line[header.index("speed")] for line in alone} == {"-"}
+    console = Console(width=80, record=True, file=io.StringIO())
+    for table in rich_tables(header, lines):
+        console.print(table)
+    printed = console.export_text()
+    assert "…" not in printed
+    assert all(cell in printed for line in lines for cell in line)
     text = markdown(header, lines).splitlines()
     assert len(text) == 2 + len(lines)
     assert {line.count("|") for line in text} == {len(header) + 1}

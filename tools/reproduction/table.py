@@ -9,7 +9,7 @@ from rich.table import Table
 from .measured import Measured, compare, vanilla_at_cost
 from .rows import TEACHER, Row
 
-__all__ = ["effects", "markdown", "rich_table", "table_cells"]
+__all__ = ["effects", "markdown", "rich_tables", "table_cells"]
 
 _LEXICONS = ("none", "strong", "weak", "generic")
 _HEADER = (
@@ -49,13 +49,27 @@ def table_cells(
     return _HEADER, lines
 
 
-def rich_table(header: tuple[str, ...], lines: list[list[str]]) -> Table:
-    table = Table(title="End-to-end and word-spotting hmean in %, cost in 2^30 multiply-adds")
-    for number, name in enumerate(header):
-        table.add_column(name, justify="right" if number else "left", no_wrap=number == 0)
-    for cells in lines:
-        table.add_row(*cells)
-    return table
+def rich_tables(header: tuple[str, ...], lines: list[list[str]]) -> list[Table]:
+    """The columns in three tables, each of which fits a terminal of 80 characters."""
+    tables = []
+    for title, prefix in (
+        ("End-to-end hmean, %", "E2E "),
+        ("Word-spotting hmean, %", "WS "),
+        ("Cost: 2^30 multiply-adds, ms per image, scale", ""),
+    ):
+        kinds = [next((p for p in ("E2E ", "WS ") if name.startswith(p)), "") for name in header]
+        columns = [0, *(i for i, kind in enumerate(kinds) if i and kind == prefix)]
+        table = Table(title=title, title_justify="left")
+        for column in columns:
+            table.add_column(
+                header[column].removeprefix(prefix),
+                justify="right" if column else "left",
+                no_wrap=True,
+            )
+        for cells in lines:
+            table.add_row(*(cells[column] for column in columns))
+        tables.append(table)
+    return tables
 
 
 def markdown(header: tuple[str, ...], lines: list[list[str]]) -> str:
