@@ -147,7 +147,7 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # "best_scale" takes scales whose losses differ by less than about this as equally good.
     selector.TARGET_TEMPERATURE = 0.01
     # Fraction of a batch's images, at least one, from which the selector learns. Passing all
-    # candidates is about half of a training step; published is 1.
+    # candidates is about a third of a training step; published is 1.
     selector.BATCH_FRACTION = 1.0
     # What L_acc compares the student's reading with: "teacher" (KL divergence, the paper) or
     # "ground_truth" (cross-entropy, the released code).

@@ -9,6 +9,7 @@ from itertools import combinations_with_replacement
 import numpy as np
 
 from dld_d2.evaluation.bootstrap import hmean_intervals, spotting_difference
+from dld_d2.evaluation.protocol import Counts, rates
 
 __all__ = ["Measured", "compare", "vanilla_at_cost"]
 
@@ -71,6 +72,12 @@ def compare(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     return spotting_difference(one, other, REPEATS)
 
 
+def _hmean(counts: np.ndarray) -> float:
+    """Spotting hmean over all images."""
+    total = Counts(*counts.sum(axis=0))
+    return float(rates(total.num_correct, total.num_gt_care, total.num_det_care).hmean)
+
+
 def vanilla_at_cost(
     vanilla: Mapping[str, Measured], cost: float, case: str
 ) -> tuple[np.ndarray, str, str] | None:
@@ -97,7 +104,7 @@ def vanilla_at_cost(
         if a <= cost <= b:
             share = (cost - a) / (b - a) if b > a else 0.0
             counts = (1 - share) * vanilla[low].counts[case] + share * vanilla[high].counts[case]
-            mixtures.append((compare(counts, np.zeros_like(counts))[0], counts, low, high))
+            mixtures.append((_hmean(counts), counts, low, high))
     if not mixtures:
         return None
     return max(mixtures, key=lambda mixture: mixture[0])[1:]
