@@ -82,8 +82,9 @@ def _add_spotter_config(cfg: CfgNode) -> None:
     rec.ROI.CONV_DIM = 256
 
     # In training the sides of ground-truth regions move at random by up to this fraction of their
-    # shorter side, so that the branch gets used to regions as the detector finds them. The
-    # published branch learns on exact regions, 0.
+    # shorter side, so that the branch gets used to regions as the detector finds them. In
+    # distillation teacher and student look at the same ones. The published branch learns on exact
+    # regions, 0.
     rec.ROI.JITTER = 0.0
 
     rec.ENCODER = CfgNode()
@@ -110,6 +111,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # The frozen teacher's weights; training needs them. The student starts from them unless
     # MODEL.WEIGHTS says otherwise.
     distill.TEACHER_WEIGHTS = ""
+    # Keep the statistics that the student's batch norms start with. Those of a few images at
+    # different scales, padded to one size, are not what it meets at inference.
+    distill.FREEZE_STATISTICS = False
     # Keys in which the teacher differs from the student, as KEY, VALUE, KEY, VALUE, ...
     distill.TEACHER_OPTS = ()
     # Candidate scales of the sides of the full-resolution image.

@@ -87,11 +87,6 @@ class DistillTrainer(SpotterTrainer):
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; this trainer needs "
                 "DynamicResolutionDistiller"
             )
-        if cfg.MODEL.RECOGNITION.ROI.JITTER > 0 and cfg.MODEL.DISTILL.SKD_WEIGHT > 0:
-            raise ConfigError(
-                "MODEL.RECOGNITION.ROI.JITTER must be 0 in distillation, where teacher and student "
-                "are compared on the same regions"
-            )
         teacher = load_teacher(cfg)
         model.attach_teacher(teacher)
         if not cfg.MODEL.WEIGHTS:

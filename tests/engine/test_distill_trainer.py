@@ -254,8 +254,3 @@ def test_evaluating_in_training_and_other_policies(data, tmp_path):
     assert trainer.model.training and not trainer.model.teacher.training
     last = json.loads((tmp_path / "metrics.json").read_text().splitlines()[-1])
     assert "text_spotting/e2e_none_hmean" in last and "scale/temperature" not in last
-
-
-def test_regions_that_teacher_and_student_would_see_differently_are_refused(data, tmp_path):
-    with pytest.raises(ConfigError, match=r"ROI\.JITTER must be 0"):
-        DistillTrainer(make_cfg(data, tmp_path, MODEL__RECOGNITION__ROI__JITTER=0.1))

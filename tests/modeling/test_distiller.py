@@ -244,6 +244,57 @@ def test_the_teacher_stays_as_it_is():
     assert distiller.state_dict().keys() == tiny_distiller(teacher=False).state_dict().keys()
 
 
+def test_teacher_candidates_and_student_look_at_the_same_regions(monkeypatch):
+    distiller = tiny_distiller(MODEL__RECOGNITION__ROI__JITTER=0.2)
+    seen = []
+
+    def watch(spotter, name):
+        call = getattr(spotter, name)
+
+        def watched(images, targets):
+            seen.append(torch.cat([t.gt_jitter for t in targets]))
+            return call(images, targets)
+
+        monkeypatch.setattr(spotter, name, watched)
+
+    watch(distiller.teacher, "recognize")
+    watch(distiller.student, "recognize")
+    watch(distiller.student, "losses")
+    inputs = make_batch()
+    distiller(inputs)
+    first = seen[0]
+    assert len(seen) == 1 + len(distiller.scales) + 1
+    assert all(torch.equal(jitter, first) for jitter in seen)
+    assert 0.1 < first.abs().max() <= 0.2
+    seen.clear()
+    distiller(inputs)
+    assert not torch.equal(seen[0], first)
+    assert not any(x["instances"].has("gt_jitter") for x in inputs)
+
+
+def test_frozen_statistics_are_used_and_do_not_move():
+    distiller = tiny_distiller(
+        MODEL__DISTILL__FREEZE_STATISTICS=True,
+        MODEL__RECOGNITION__ROI__JITTER=0.2,
+        MODEL__DISTILL__SELECTION="fixed",
+        MODEL__DISTILL__SCALES=(1.0,),
+        MODEL__DISTILL__FIXED_SCALE=1.0,
+    )
+    distiller.student.load_state_dict(distiller.teacher.state_dict())
+    distiller.eval().train()  # as around an evaluation
+    before = {name: buffer.clone() for name, buffer in distiller.student.named_buffers()}
+    losses = distiller(make_batch())
+    for name, buffer in distiller.student.named_buffers():
+        assert torch.equal(buffer, before[name]), name
+    # The teacher's own weights at its own scale on its own regions are the teacher.
+    assert losses["loss_roi"].item() == pytest.approx(0, abs=1e-10)
+    assert losses["loss_con"].item() == pytest.approx(0, abs=1e-10)
+    sum(losses.values()).backward()
+    norms = [m for m in distiller.student.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert len(norms) > 10 and all(norm.weight.grad is not None for norm in norms)
+    assert distiller.student.recognition.decoder.training
+
+
 def test_learning_needs_a_teacher():
     with pytest.raises(RuntimeError, match="attach_teacher"):
         tiny_distiller(teacher=False)(make_batch())

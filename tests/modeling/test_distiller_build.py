@@ -36,6 +36,8 @@ def test_keys_reach_their_parts():
         MODEL__DISTILL__SELECTOR__COST_BIAS=0.8,
         MODEL__DISTILL__SELECTOR__COST_EXPONENT=2.0,
         MODEL__DISTILL__SELECTOR__INPUT_SCALE=0.5,
+        MODEL__RECOGNITION__ROI__JITTER=0.15,
+        MODEL__DISTILL__FREEZE_STATISTICS=True,
         MODEL__DISTILL__NUM_SEQUENCES=2,
         MODEL__DISTILL__BEAM_WIDTH=4,
         MODEL__DISTILL__NO_GRAD_PRECISION="bfloat16",
@@ -45,7 +47,7 @@ def test_keys_reach_their_parts():
     assert distiller.settings == DistillationSettings(
         *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
         *("ground_truth", "best_scale", 0.05, 0.5),
-        *(2, 4, torch.bfloat16),
+        *(0.15, True, 2, 4, torch.bfloat16),
     )
     policy = distiller.policy
     assert isinstance(policy, DynamicScale)

@@ -5,8 +5,10 @@ import pytest
 import shapely
 import torch
 import torch.nn.functional as F
+from detectron2.structures import Instances
 
-from dld_d2.modeling.recognition import BoxMasks, Regions, RoIMasking
+from dld_d2.modeling.distillation.views import scale_targets
+from dld_d2.modeling.recognition import BoxMasks, Regions, RoIMasking, jitter_targets
 from dld_d2.structures import Polygons
 
 STRIDE = 4
@@ -168,15 +170,37 @@ def test_unknown_place_of_the_convolution_is_refused():
         make_layer("both")
 
 
+def make_target() -> Instances:
+    polygons = Polygons.from_arrays(word_polygons())
+    return Instances(
+        (4 * MAP[0], 4 * MAP[1]), gt_boxes=polygons.get_bounding_boxes(), gt_masks=polygons
+    )
+
+
+def regions_of(*targets) -> Regions:
+    return Regions.from_targets(targets, [torch.ones(len(t), dtype=torch.bool) for t in targets])
+
+
 def test_jittered_regions_stretch_their_polygons_with_their_boxes():
     torch.manual_seed(0)
-    regions = make_regions()
-    jittered = regions.jitter(0.2)
+    exact = make_target()
+    targets = jitter_targets([exact], 0.2)
+    regions, jittered = regions_of(exact), regions_of(*targets)
     moved = jittered.boxes - regions.boxes
     shorter = (regions.boxes[:, 2:] - regions.boxes[:, :2]).amin(dim=1, keepdim=True)
     assert (moved.abs() <= 0.2 * shorter + 1e-4).all() and (moved != 0).all()
     torch.testing.assert_close(
         jittered.shape.get_bounding_boxes().tensor, jittered.boxes, rtol=1e-5, atol=1e-3
     )
-    still = regions.jitter(0.0)
+    # What detection learns from is as it was.
+    assert targets[0].gt_boxes is exact.gt_boxes and targets[0].gt_masks is exact.gt_masks
+    assert not exact.has("gt_jitter")
+    still = regions_of(*jitter_targets([exact], 0.0))
     torch.testing.assert_close(still.shape.vertices, regions.shape.vertices, rtol=0, atol=1e-4)
+
+
+def test_jitter_holds_at_every_scale_of_the_image():
+    torch.manual_seed(0)
+    (target,) = jitter_targets([make_target()], 0.2)
+    (small,) = scale_targets([target], [(MAP[0], MAP[1])])
+    torch.testing.assert_close(4 * regions_of(small).boxes, regions_of(target).boxes)

@@ -12,7 +12,7 @@ from tiny_spotter import CONFIGS, make_input, tiny_cfg, tiny_spotter
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling import Spotter
 from dld_d2.modeling.detection import build_narrow_resnet_fpn_backbone, single_level_features
-from dld_d2.modeling.recognition import Vocabulary, recognition_loss
+from dld_d2.modeling.recognition import Vocabulary, jitter_targets, recognition_loss
 
 FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("naïve", (10, 40, 60, 52))]
 SECOND = [("x" * 33, (5, 60, 80, 75)), ("to", (90, 10, 110, 22)), ("be", (120, 10, 150, 22))]
@@ -55,6 +55,17 @@ def test_only_the_losses_see_jittered_regions(spotter, storage, monkeypatch):
     torch.testing.assert_close(*exact)
     jittered = spotter.losses(images, targets)[1].roi_features
     assert (jittered - exact[0]).abs().max() > 1e-3
+
+
+def test_regions_that_come_jittered_are_taken_as_they_are(spotter, storage, monkeypatch):
+    monkeypatch.setattr(spotter, "region_jitter", 0.3)
+    images, exact = spotter.preprocess([make_input(FIRST)])
+    targets = jitter_targets(exact, 0.1)
+    outputs = [spotter.train().losses(images, targets)[1] for _ in range(2)]
+    torch.testing.assert_close(outputs[0].roi_features, outputs[1].roi_features)
+    seen = spotter.recognize(images, targets).roi_features
+    torch.testing.assert_close(seen, outputs[0].roi_features)
+    assert (seen - spotter.recognize(images, exact).roi_features).abs().max() > 1e-3
 
 
 def test_losses_and_recognition_of_one_pass(spotter, storage):

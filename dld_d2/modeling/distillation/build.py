@@ -76,6 +76,8 @@ def build_distillation_parts(cfg: CfgNode) -> dict:
             estimator=distill.SELECTOR.ESTIMATOR,
             target_temperature=distill.SELECTOR.TARGET_TEMPERATURE,
             drs_batch_fraction=distill.SELECTOR.BATCH_FRACTION,
+            region_jitter=cfg.MODEL.RECOGNITION.ROI.JITTER,
+            freeze_statistics=distill.FREEZE_STATISTICS,
             num_sequences=distill.NUM_SEQUENCES,
             beam_width=distill.BEAM_WIDTH,
             no_grad_precision=_PRECISIONS[distill.NO_GRAD_PRECISION],

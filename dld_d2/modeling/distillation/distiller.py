@@ -12,7 +12,7 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
-from dld_d2.modeling.recognition import RecognitionOutput, beam_search
+from dld_d2.modeling.recognition import RecognitionOutput, beam_search, jitter_targets
 from dld_d2.modeling.spotters import Spotter
 from dld_d2.modeling.spotters.postprocess import rescale_instances
 from dld_d2.modeling.spotters.word_counts import log_words
@@ -42,7 +42,8 @@ class DynamicResolutionDistiller(nn.Module):
 
     Knows spotters through `dld_d2.modeling.spotters.Spotter` only. Gradients: the teacher gets
     none; L_DRS reaches the policy alone; the losses of the student's pass at the chosen scales, and
-    L_SKD, reach the student alone. The student's batch statistics move in that pass only.
+    L_SKD, reach the student alone. The student's batch statistics move in that pass only, if at
+    all (`DistillationSettings.freeze_statistics`).
 
     Args:
         student: the spotter that is trained and used.
@@ -96,6 +97,15 @@ class DynamicResolutionDistiller(nn.Module):
         if not self._teacher:
             raise RuntimeError("there is no teacher to learn from; see attach_teacher")
         return self._teacher[0]
+
+    def train(self, mode: bool = True) -> DynamicResolutionDistiller:
+        """As for any module, but that frozen statistics stay in use."""
+        super().train(mode)
+        if self.settings.freeze_statistics:
+            for module in self.student.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     def attach_teacher(self, teacher: Spotter) -> None:
         """Learn from `teacher`, which is frozen; what is only used needs none.
@@ -153,6 +163,9 @@ class DynamicResolutionDistiller(nn.Module):
             targets: their ground truth.
         """
         settings = self.settings
+        if settings.region_jitter > 0:
+            # Drawn once: teacher, candidates and student look at the same regions.
+            targets = jitter_targets(targets, settings.region_jitter)
         taught = self._teach(images, targets)
         if settings.estimator == "best_scale":
             h, logits = self.policy.sample_with_logits(images)  # B, k

@@ -4,7 +4,7 @@ from .beam_search import BeamResult, beam_search
 from .branch import Reading, RecognitionBranch, RecognitionOutput, recognition_loss
 from .decoder import AttentionDecoder
 from .encoder import ContextEncoder, SequenceEncoder
-from .regions import BoxMasks, Regions
+from .regions import BoxMasks, Regions, jitter_targets
 from .roi_masking import RoIMasking
 from .vocabulary import PRINTABLE_ASCII, Vocabulary
 
@@ -22,5 +22,6 @@ __all__ = [
     "SequenceEncoder",
     "Vocabulary",
     "beam_search",
+    "jitter_targets",
     "recognition_loss",
 ]

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from dld_d2.structures import Polygons
 
-__all__ = ["BoxMasks", "Regions", "Shape"]
+__all__ = ["BoxMasks", "Regions", "Shape", "jitter_targets"]
 
 
 class Shape(Protocol):
@@ -69,24 +69,25 @@ class Regions:
         """Ground-truth regions, in target order.
 
         Args:
-            targets: one `Instances` per image with `gt_boxes` and `gt_masks` (`Polygons`).
+            targets: one `Instances` per image with `gt_boxes` and `gt_masks` (`Polygons`). Where
+                they have a `gt_jitter` (see `jitter_targets`), the boxes are moved by it and the
+                polygons stretched with them.
             keep: per image (N_i,) bool, which of its instances to take.
         """
-        return cls(
+        kept = list(zip(targets, keep, strict=True))
+        regions = cls(
             image_index=_image_index([int(k.sum()) for k in keep], targets[0].gt_boxes.device),
-            boxes=torch.cat([t.gt_boxes.tensor[k] for t, k in zip(targets, keep, strict=True)]),
-            shape=Polygons.cat([t.gt_masks[k] for t, k in zip(targets, keep, strict=True)]),
+            boxes=torch.cat([t.gt_boxes.tensor[k] for t, k in kept]),
+            shape=Polygons.cat([t.gt_masks[k] for t, k in kept]),
         )
+        if not targets[0].has("gt_jitter"):
+            return regions
+        return regions._moved(torch.cat([t.gt_jitter[k] for t, k in kept]))
 
-    def jitter(self, amount: float) -> Regions:
-        """Ground-truth regions as a detector might find them.
-
-        Each side of a box moves at random by up to `amount` times the box's shorter side, and the
-        polygon is stretched with its box.
-        """
+    def _moved(self, amounts: Tensor) -> Regions:
+        """With the sides of each box moved by `amounts`, (N, 4), times its shorter side."""
         corner, size = self.boxes[:, :2], self.boxes[:, 2:] - self.boxes[:, :2]
-        reach = amount * size.amin(dim=1, keepdim=True)
-        boxes = self.boxes + (2 * torch.rand_like(self.boxes) - 1) * reach
+        boxes = self.boxes + amounts * size.amin(dim=1, keepdim=True)
         stretch = (boxes[:, 2:] - boxes[:, :2]) / size.clamp(min=1e-6)
         vertices = (self.shape.vertices - corner[:, None]) * stretch[:, None] + boxes[:, None, :2]
         return Regions(self.image_index, boxes, Polygons(vertices))
@@ -107,6 +108,27 @@ class Regions:
         polygons = Polygons(corners[None].float())
         index = torch.zeros(1, dtype=torch.int64, device=device)
         return cls(index, polygons.get_bounding_boxes().tensor, polygons)
+
+
+def jitter_targets(targets: Sequence[Instances], amount: float) -> list[Instances]:
+    """Ground truth whose regions are recognised as a detector might find them.
+
+    Boxes and masks, from which detection learns, stay as they are.
+
+    Args:
+        targets: one `Instances` per image with `gt_boxes`.
+        amount: up to which fraction of its shorter side each side of a box moves.
+
+    Returns:
+        The same with a field `gt_jitter`, (N, 4) float: how far x0, y0, x1 and y1 move, in units
+        of the box's shorter side, so that it holds at every scale of the image.
+    """
+    jittered = []
+    for target in targets:
+        boxes = target.gt_boxes.tensor
+        gt_jitter = (2 * torch.rand_like(boxes) - 1) * amount
+        jittered.append(Instances(target.image_size, **target.get_fields(), gt_jitter=gt_jitter))
+    return jittered
 
 
 def _image_index(counts: list[int], device: torch.device) -> Tensor:

@@ -23,7 +23,9 @@ class Spotter(Protocol):
     Everywhere `images` is a batch as `preprocess` returns it (normalised, padded to one size) and
     `targets` holds, for each image, instances in pixels of that image: `gt_boxes`, `gt_classes`,
     `gt_masks` (`dld_d2.structures.Polygons`), `gt_texts` (N, max_length + 1) int64, `gt_ignore`
-    and `gt_readable` (N,) bool. The rows of a `RecognitionOutput` are the readable instances of
+    and `gt_readable` (N,) bool. Where they have a `gt_jitter` too, the regions that are recognised
+    are off by it (`dld_d2.modeling.recognition.jitter_targets`), those that are detected not. The
+    rows of a `RecognitionOutput` are the readable instances of
     the batch in target order; a batch without any has one row that stands for nothing, so that
     every parameter still takes part in the loss.
 

@@ -20,6 +20,7 @@ from dld_d2.modeling.recognition import (
     RecognitionBranch,
     RecognitionOutput,
     Regions,
+    jitter_targets,
     recognition_loss,
 )
 
@@ -42,7 +43,7 @@ class MaskRCNNSpotter(nn.Module):
         recognition: reads regions.
         recognition_weight: factor of the recognition loss.
         ctc_weight: factor of `RecognitionBranch.ctc_loss`; 0 leaves it out.
-        region_jitter: of the regions that the recognition loss is taken on, see `Regions.jitter`.
+        region_jitter: of the regions that the recognition loss is taken on, see `jitter_targets`.
         mask_thresh: probability above which a pixel belongs to a word.
         polygon_tolerance: of the polygons' simplification, as a fraction of their perimeter.
         pixel_mean, pixel_std: (3,) for the normalisation of the image.
@@ -155,7 +156,9 @@ class MaskRCNNSpotter(nn.Module):
         features = self.backbone(images.tensor)
         proposals, rpn_losses = self.proposal_generator(images, features, targets)
         _, roi_losses = self.roi_heads(images, features, proposals, targets)
-        output, texts = self._recognize(features, images, targets, self.region_jitter)
+        if self.region_jitter > 0 and not targets[0].has("gt_jitter"):
+            targets = jitter_targets(targets, self.region_jitter)
+        output, texts = self._recognize(features, images, targets)
         losses = {**rpn_losses, **roi_losses}
         losses["loss_rec"] = self.recognition_weight * recognition_loss(output.logits, texts)
         if self.ctc_weight > 0:
@@ -189,11 +192,7 @@ class MaskRCNNSpotter(nn.Module):
         return single_level_features(self.backbone, images.tensor, self.recognition.in_feature)
 
     def _recognize(
-        self,
-        features: dict[str, Tensor],
-        images: ImageList,
-        targets: list[Instances],
-        jitter: float = 0.0,
+        self, features: dict[str, Tensor], images: ImageList, targets: list[Instances]
     ) -> tuple[RecognitionOutput, Tensor]:
         keep = [t.gt_readable for t in targets]
         texts = torch.cat([t.gt_texts[k] for t, k in zip(targets, keep, strict=True)])
@@ -204,8 +203,6 @@ class MaskRCNNSpotter(nn.Module):
             texts = texts.new_full((1, 1), self.recognition.vocabulary.PADDING)
         else:
             regions = Regions.from_targets(targets, keep)
-            if jitter:
-                regions = regions.jitter(jitter)
             # Steps after the longest word's end would be ignored by every loss.
             texts = texts[:, : int((texts >= 0).sum(dim=1).max())]
         return self.recognition(features, regions, texts), texts
