@@ -9,7 +9,7 @@ import pytest
 from reproduce_table import main, with_needed
 from reproduction.measured import Measured, vanilla_at_cost
 from reproduction.plots import write_plots
-from reproduction.rows import ROWS, find_rows
+from reproduction.rows import ROWS, SECOND_ROUND, find_rows
 from reproduction.runs import Runs
 from reproduction.table import effects, markdown, rich_tables, table_cells
 from reproduction.timing import milliseconds_per_image
@@ -77,7 +77,8 @@ def test_what_a_row_needs_comes_before_it():
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_rows_configuration_is_valid(row):
-    cfg = setup_cfg(f"configs/tiny/{row.config}", list(row.opts))
+    second = SECOND_ROUND if row.distils else ()
+    cfg = setup_cfg(f"configs/tiny/{row.config}", [*row.opts, *second])
     if row.name.startswith("dld_gamma"):
         assert f"dld_gamma{cfg.MODEL.DISTILL.SELECTOR.GAMMA:g}" == row.name
     if row.name.startswith("vanilla"):
@@ -182,8 +183,10 @@ class Commands:
 
     def __init__(self):
         self.done = []
+        self.commands = []
 
     def __call__(self, command, **_):
+        self.commands.append(command)
         folder = Path(command[command.index("OUTPUT_DIR") + 1])
         kind = "train" if "--resume" in command else "evaluate"
         self.done.append((kind, folder.name))
@@ -227,10 +230,31 @@ def test_what_is_trained_is_not_trained_again(commands, tmp_path):
     assert commands.done == [("train", "text_size")]
     assert not (tmp_path / "table.md").exists()
     assert main([*arguments, "--rows", "dld"]) == 0
-    assert commands.done[1:] == [("train", "vanilla_h"), ("train", "dld"), ("evaluate", "dld")]
+    rounds = [("train", "first"), ("train", "dld")]
+    assert commands.done[1:] == [("train", "vanilla_h"), *rounds, ("evaluate", "dld")]
     assert "DLD, gamma 0.1" in (tmp_path / "table.md").read_text()
     assert main([*arguments, "--rows", "dld"]) == 0
-    assert len(commands.done) == 4
+    assert len(commands.done) == 5
+
+
+def test_the_second_round_goes_on_from_the_first(commands, tmp_path):
+    arguments = ["--output", str(tmp_path), "--dataset", "synthetic_val", "--timed-images", "0"]
+    arguments += ["--rows", "drs_only_gamma0.3"]
+    for needed in ("vanilla_h", "text_size"):
+        (tmp_path / needed).mkdir()
+        (tmp_path / needed / "model_final.pth").write_text(needed)
+    assert main(arguments) == 0
+    first, second = ([*command] for command in commands.commands[:2])
+    assert "MODEL.WEIGHTS" not in first and "SEED" not in first
+    weights = str(tmp_path / "drs_only_gamma0.3" / "first" / "model_final.pth")
+    assert second[second.index("MODEL.WEIGHTS") + 1] == weights
+    assert all(word in second for word in SECOND_ROUND)
+    assert all(c[c.index("MODEL.DISTILL.SELECTOR.GAMMA") + 1] == "0.3" for c in (first, second))
+    # Cut off in the second round, it does not do the first one again.
+    (tmp_path / "drs_only_gamma0.3" / "model_final.pth").unlink()
+    commands.commands.clear()
+    assert main(arguments) == 0
+    assert weights in commands.commands[0]
 
 
 def test_a_training_that_fails_ends_it_with_its_last_lines(monkeypatch, tmp_path):

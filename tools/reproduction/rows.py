@@ -4,10 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ROWS", "SELECTOR", "TEACHER", "Row", "find_rows"]
+__all__ = ["ROWS", "SECOND_ROUND", "SELECTOR", "TEACHER", "Row", "find_rows"]
 
 TEACHER = "vanilla_h"
 SELECTOR = "text_size"
+SECOND_ROUND = (
+    *("DATASETS.TRAIN", "('synthetic_train',)", "SEED", "8"),
+    *("SOLVER.MAX_ITER", "250", "SOLVER.BASE_LR", "0.00015", "SOLVER.WARMUP_ITERS", "20"),
+    *("MODEL.DISTILL.SELECTOR.LR_FACTOR", "6.0", "MODEL.DISTILL.SELECTOR.BATCH_FRACTION", "1.0"),
+)
+"""How every student goes on where its configuration ends. Crowded scenes teach reading sooner, but
+few small words beside a large one, which the selector must not overlook, are not among them."""
 _FULL = 512
 """Short side of the scenes, at which the teacher reads them."""
 

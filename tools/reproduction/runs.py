@@ -17,7 +17,7 @@ import dld_d2.data.builtin  # noqa: F401 (registers the data sets)
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.predictor import TextSpotter
 
-from .rows import ROWS, SELECTOR, TEACHER, Row
+from .rows import ROWS, SECOND_ROUND, SELECTOR, TEACHER, Row
 
 __all__ = ["Runs"]
 
@@ -60,17 +60,27 @@ class Runs:
     def train(self, row: Row) -> None:
         """Train a row unless its weights are there; a training that was cut off goes on.
 
+        A student learns in two rounds, the first one in the folder "first" of the row's.
+
         Raises:
             SystemExit: if the training fails.
         """
         if self.weights(row).exists():
             return
-        opts = [*row.opts, "OUTPUT_DIR", str(self.folder / row.name), "DATASETS.TEST", "()"]
+        folder = self.folder / row.name
+        opts = [*row.opts, "DATASETS.TEST", "()"]
         if row.distils:
             opts += ["MODEL.DISTILL.TEACHER_WEIGHTS", str(self.weights(_BY_NAME[TEACHER]))]
         if row.chooses:
             opts += ["MODEL.DISTILL.SELECTOR.WEIGHTS", str(self.weights(_BY_NAME[SELECTOR]))]
-        self._run(f"Training {row.name}", row, ["--resume"], opts, self._processes)
+        if row.distils:
+            first = folder / "first"
+            if not (first / "model_final.pth").exists():
+                self._run(f"Training {row.name}", row, "--resume", opts, first)
+            opts += [*SECOND_ROUND, "MODEL.WEIGHTS", str(first / "model_final.pth")]
+            self._run(f"Training {row.name} further", row, "--resume", opts, folder)
+        else:
+            self._run(f"Training {row.name}", row, "--resume", opts, folder)
 
     def evaluate(self, row: Row) -> dict:
         """The contents of a row's results.json; it is made unless one of these weights and
@@ -84,8 +94,8 @@ class Runs:
         identity_file = results.with_name("evaluated.json")
         identity = self._identity(row)
         if not results.exists() or _read_json(identity_file) != identity:
-            opts = [*self.inference_opts(row), "OUTPUT_DIR", str(self.folder / row.name)]
-            self._run(f"Evaluating {row.name}", row, ["--eval-only"], opts, 1)
+            opts = self.inference_opts(row)
+            self._run(f"Evaluating {row.name}", row, "--eval-only", opts, self.folder / row.name)
             identity_file.write_text(json.dumps(identity), encoding="utf-8")
         return json.loads(results.read_text())
 
@@ -131,13 +141,14 @@ class Runs:
     def _config(self, row: Row) -> str:
         return str(_ROOT / "configs" / "tiny" / row.config)
 
-    def _run(self, title: str, row: Row, flags: list[str], opts: list[str], processes: int) -> None:
+    def _run(self, title: str, row: Row, flag: str, opts: list[str], folder: Path) -> None:
+        processes = 1 if flag == "--eval-only" else self._processes
         command = [sys.executable]
         if processes > 1:
             command += ["-m", "torch.distributed.run", "--nproc-per-node", str(processes)]
-        command += [str(_ROOT / "train_net.py"), "--config-file", self._config(row), *flags]
-        command += [*opts, *self._opts]
-        log = self.folder / row.name / f"{flags[0].strip('-')}.log"
+        command += [str(_ROOT / "train_net.py"), "--config-file", self._config(row), flag]
+        command += [*opts, "OUTPUT_DIR", str(folder), *self._opts]
+        log = folder / f"{flag.strip('-')}.log"
         log.parent.mkdir(parents=True, exist_ok=True)
         print(f"{title}; its output is in {log}", flush=True)
         # Threads that wait without spinning: several processes share the cores.
