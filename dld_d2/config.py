@@ -150,6 +150,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     selector.ESTIMATOR = "gumbel"
     # "best_scale" takes scales whose losses differ by less than about this as equally good.
     selector.TARGET_TEMPERATURE = 0.01
+    # "best_scale" weighs an image by this power, in [0, 1], of what its worst scale would lose
+    # against its best: above 0 for a selector that, in doubt, does not overlook small words.
+    selector.REGRET_POWER = 0.0
     # Fraction of a batch's images, at least one, from which the selector learns. Passing all
     # candidates is about a third of a training step; published is 1.
     selector.BATCH_FRACTION = 1.0

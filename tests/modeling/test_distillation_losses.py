@@ -374,6 +374,30 @@ class TestBestScale:
         costs = torch.rand(2, K, requires_grad=True)
         assert not best_scale_loss(torch.zeros(2, K), costs, 0.1).requires_grad
 
+    @pytest.mark.parametrize("power", [0.0, 0.5, 1.0])
+    def test_images_count_by_what_a_wrong_scale_loses(self, power):
+        logits = torch.randn(2, K, generator=torch.manual_seed(6))
+        costs = torch.tensor([[0.3, 0.34, 0.5], [5.0, 0.1, 1.1]])
+        each = [best_scale_loss(logits[i : i + 1], costs[i : i + 1], 0.01).item() for i in (0, 1)]
+        expected = (each[0] * 0.2**power + each[1] * 4.9**power) / 2
+        found = best_scale_loss(logits, costs, 0.01, power)
+        assert found.item() == pytest.approx(expected, rel=1e-5)
+
+    @pytest.mark.parametrize(("power", "chosen"), [(0.0, 0), (1.0, 1)])
+    def test_in_doubt_the_scale_of_the_smaller_expected_loss_wins(self, power, chosen):
+        """Nine images of large words and one of small ones look the same; the expected losses of
+        the low and the high scale are 0.9 * 0.1 + 0.1 * 9.1 = 1.0 and 0.6."""
+        costs = torch.tensor([[0.1, 0.6]] * 9 + [[9.1, 0.6]])
+        logits = torch.zeros(2, requires_grad=True)
+        optimizer = torch.optim.SGD([logits], lr=0.5)
+        for _ in range(500):
+            optimizer.zero_grad()
+            best_scale_loss(logits.expand(10, 2), costs, 0.01, power).backward()
+            optimizer.step()
+        assert logits.argmax().item() == chosen
+        regret = torch.tensor([9 * 0.5**power, 8.5**power])
+        torch.testing.assert_close(logits.detach().softmax(dim=0), regret / regret.sum())
+
     def test_learns_what_it_is_sure_not_to_choose(self):
         """A straight-through gradient would be about exp(-30) there."""
         logits = torch.tensor([[30.0, 0.0, 0.0]], requires_grad=True)

@@ -1,5 +1,7 @@
 """The distiller's training step against one written out, and who gets which gradient."""
 
+import dataclasses
+
 import pytest
 import torch
 from detectron2.layers import batched_nms
@@ -168,6 +170,11 @@ def test_learning_the_best_scale(target):
     target = (-torch.tensor(rows) / 0.01).softmax(dim=1)
     expected = -(target * logits.log_softmax(dim=1)).sum(dim=1).mean()
     assert losses["loss_scale"].item() == pytest.approx(expected.item(), rel=1e-3)
+    distiller.settings = dataclasses.replace(distiller.settings, regret_power=1.0)
+    torch.manual_seed(SEED)
+    weight = torch.tensor(rows).amax(dim=1) - torch.tensor(rows).amin(dim=1)
+    expected = -(weight * (target * logits.log_softmax(dim=1)).sum(dim=1)).mean()
+    assert distiller(inputs)["loss_scale"].item() == pytest.approx(expected.item(), rel=1e-3)
 
 
 @pytest.mark.parametrize("estimator", ["gumbel", "best_scale"])

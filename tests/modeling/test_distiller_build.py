@@ -30,6 +30,7 @@ def test_keys_reach_their_parts():
         MODEL__DISTILL__SELECTOR__ACCURACY_TARGET="ground_truth",
         MODEL__DISTILL__SELECTOR__ESTIMATOR="best_scale",
         MODEL__DISTILL__SELECTOR__TARGET_TEMPERATURE=0.05,
+        MODEL__DISTILL__SELECTOR__REGRET_POWER=0.25,
         MODEL__DISTILL__SELECTOR__BATCH_FRACTION=0.5,
         MODEL__DISTILL__SELECTOR__POOLING="mean_max",
         MODEL__DISTILL__SELECTOR__TAU_INIT=7.0,
@@ -46,7 +47,7 @@ def test_keys_reach_their_parts():
     assert distiller.relative_cost.tolist() == [0.25, 0.0625]
     assert distiller.settings == DistillationSettings(
         *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
-        *("ground_truth", "best_scale", 0.05, 0.5),
+        *("ground_truth", "best_scale", 0.05, 0.25, 0.5),
         *(0.15, True, 2, 4, torch.bfloat16),
     )
     policy = distiller.policy
@@ -140,6 +141,7 @@ def test_the_teacher_differs_where_told():
         ({"SELECTOR__GAMMA": -0.1}, r"SELECTOR\.GAMMA is -0\.1"),
         ({"SELECTOR__TAU_INIT": 0.0}, r"TAU_INIT is 0\.0"),
         ({"SELECTOR__TAU_DECAY": -0.9}, r"TAU_DECAY is -0\.9"),
+        ({"SELECTOR__REGRET_POWER": 1.5}, r"REGRET_POWER must be in \[0, 1\], got 1\.5"),
         ({"SELECTOR__BATCH_FRACTION": 0.0}, r"BATCH_FRACTION must be in \(0, 1\]"),
         ({"SELECTOR__COST": "no/file.json"}, r"SELECTOR\.COST: 'no/file\.json' is neither"),
         ({"SELECTOR__INPUT_SCALE": 2.0}, r"input_scale is 2\.0"),

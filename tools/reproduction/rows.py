@@ -12,6 +12,7 @@ SECOND_ROUND = (
     *("DATASETS.TRAIN", "('synthetic_train',)", "SEED", "8"),
     *("SOLVER.MAX_ITER", "250", "SOLVER.BASE_LR", "0.00015", "SOLVER.WARMUP_ITERS", "20"),
     *("MODEL.DISTILL.SELECTOR.LR_FACTOR", "6.0", "MODEL.DISTILL.SELECTOR.BATCH_FRACTION", "1.0"),
+    *("MODEL.DISTILL.SELECTOR.REGRET_POWER", "0.5"),
 )
 """How every student goes on where its configuration ends. Crowded scenes teach reading sooner, but
 few small words beside a large one, which the selector must not overlook, are not among them."""

@@ -75,6 +75,7 @@ def build_distillation_parts(cfg: CfgNode) -> dict:
             accuracy_target=distill.SELECTOR.ACCURACY_TARGET,
             estimator=distill.SELECTOR.ESTIMATOR,
             target_temperature=distill.SELECTOR.TARGET_TEMPERATURE,
+            regret_power=distill.SELECTOR.REGRET_POWER,
             drs_batch_fraction=distill.SELECTOR.BATCH_FRACTION,
             region_jitter=cfg.MODEL.RECOGNITION.ROI.JITTER,
             freeze_statistics=distill.FREEZE_STATISTICS,

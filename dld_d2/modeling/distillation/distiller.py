@@ -270,7 +270,9 @@ class DynamicResolutionDistiller(nn.Module):
                 costs = costs + image_divergence(
                     candidates, teacher_logits, texts, rows, len(images)
                 )
-            loss = best_scale_loss(logits, costs, settings.target_temperature)
+            loss = best_scale_loss(
+                logits, costs, settings.target_temperature, settings.regret_power
+            )
             return {"loss_scale": settings.drs_weight * loss}
         cost = settings.drs_weight * settings.gamma * flops_loss(h, self.relative_cost)
         if len(rows) == 0:

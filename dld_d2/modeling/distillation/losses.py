@@ -117,7 +117,9 @@ def image_divergence(
         return sums / lengths.clamp(min=1)[:, None]
 
 
-def best_scale_loss(logits: Tensor, scale_losses: Tensor, temperature: float) -> Tensor:
+def best_scale_loss(
+    logits: Tensor, scale_losses: Tensor, temperature: float, regret_power: float = 0.0
+) -> Tensor:
     """Cross-entropy of the selector to the scales that would have been best.
 
     Ours, beside the paper's Gumbel-softmax. All candidates are passed in either case, so that the
@@ -128,12 +130,17 @@ def best_scale_loss(logits: Tensor, scale_losses: Tensor, temperature: float) ->
         logits: the selector's, (B, k); gets a gradient.
         scale_losses: what each scale costs in accuracy and time together, (B, k).
         temperature: above 0; scales whose losses differ by less than this are nearly as good.
+        regret_power: an image counts as much as this power of the difference between its worst
+            scale's loss and its best one's. At 0 all count alike; at 1, where an image may be of
+            one kind or of another, the scale wins whose expected loss is the smaller one.
 
     Returns:
         A scalar, averaged over the images.
     """
-    target = (-_at_least_float32(scale_losses.detach()) / temperature).softmax(dim=1)
-    return -(target * _log_softmax(logits)).sum(dim=1).mean()
+    scale_losses = _at_least_float32(scale_losses.detach())
+    target = (-scale_losses / temperature).softmax(dim=1)
+    weight = (scale_losses.amax(dim=1) - scale_losses.amin(dim=1)) ** regret_power
+    return -(weight * (target * _log_softmax(logits)).sum(dim=1)).mean()
 
 
 def flops_loss(selection: Tensor, relative_cost: Tensor) -> Tensor:

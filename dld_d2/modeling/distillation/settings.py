@@ -22,7 +22,7 @@ class DistillationSettings:
         gamma: of L_flops within L_DRS.
         accuracy_target: "teacher" or "ground_truth".
         estimator: how the selector learns: "gumbel", the paper's, or "best_scale".
-        target_temperature: of `best_scale_loss`.
+        target_temperature, regret_power: of `best_scale_loss`.
         drs_batch_fraction: of a batch's images, at least one, that L_DRS sees.
         region_jitter: of the regions that are recognised, by teacher and student alike.
         freeze_statistics: whether the student's batch norms keep the statistics that they have.
@@ -40,6 +40,7 @@ class DistillationSettings:
     accuracy_target: str = "teacher"
     estimator: str = "gumbel"
     target_temperature: float = 0.01
+    regret_power: float = 0.0
     drs_batch_fraction: float = 1.0
     region_jitter: float = 0.0
     freeze_statistics: bool = False
@@ -74,6 +75,10 @@ class DistillationSettings:
             raise ValueError(
                 "MODEL.DISTILL.SELECTOR.TARGET_TEMPERATURE must be above 0, got "
                 f"{self.target_temperature}"
+            )
+        if not 0 <= self.regret_power <= 1:
+            raise ValueError(
+                f"MODEL.DISTILL.SELECTOR.REGRET_POWER must be in [0, 1], got {self.regret_power}"
             )
         if not 0 < self.drs_batch_fraction <= 1:
             raise ValueError(
