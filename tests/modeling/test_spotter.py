@@ -57,6 +57,12 @@ def test_only_the_losses_see_jittered_regions(spotter, storage, monkeypatch):
     assert (jittered - exact[0]).abs().max() > 1e-3
 
 
+@pytest.mark.parametrize("amount", [-0.1, 0.5])
+def test_a_jitter_that_turns_boxes_inside_out_is_refused(amount):
+    with pytest.raises(ValueError, match=rf"ROI\.JITTER is {amount}; it must be in \[0, 0\.5\)"):
+        tiny_spotter(MODEL__RECOGNITION__ROI__JITTER=amount)
+
+
 def test_regions_that_come_jittered_are_taken_as_they_are(spotter, storage, monkeypatch):
     monkeypatch.setattr(spotter, "region_jitter", 0.3)
     images, exact = spotter.preprocess([make_input(FIRST)])

@@ -47,6 +47,9 @@ class MaskRCNNSpotter(nn.Module):
         mask_thresh: probability above which a pixel belongs to a word.
         polygon_tolerance: of the polygons' simplification, as a fraction of their perimeter.
         pixel_mean, pixel_std: (3,) for the normalisation of the image.
+
+    Raises:
+        ValueError: if `region_jitter` is not in [0, 0.5).
     """
 
     @configurable
@@ -66,6 +69,11 @@ class MaskRCNNSpotter(nn.Module):
         pixel_std: tuple[float, ...],
     ) -> None:
         super().__init__()
+        if not 0 <= region_jitter < 0.5:
+            raise ValueError(
+                f"MODEL.RECOGNITION.ROI.JITTER is {region_jitter}; it must be in [0, 0.5), so that "
+                "opposite sides of a box cannot meet"
+            )
         self.backbone = backbone
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
