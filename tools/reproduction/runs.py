@@ -73,14 +73,14 @@ class Runs:
             opts += ["MODEL.DISTILL.TEACHER_WEIGHTS", str(self.weights(_BY_NAME[TEACHER]))]
         if row.chooses:
             opts += ["MODEL.DISTILL.SELECTOR.WEIGHTS", str(self.weights(_BY_NAME[SELECTOR]))]
+        title = f"Training {row.name}"
         if row.distils:
             first = folder / "first"
             if not (first / "model_final.pth").exists():
-                self._run(f"Training {row.name}", row, "--resume", opts, first)
+                self._run(title, row, "--resume", opts, first)
+            title += " further"
             opts += [*SECOND_ROUND, "MODEL.WEIGHTS", str(first / "model_final.pth")]
-            self._run(f"Training {row.name} further", row, "--resume", opts, folder)
-        else:
-            self._run(f"Training {row.name}", row, "--resume", opts, folder)
+        self._run(title, row, "--resume", opts, folder)
 
     def evaluate(self, row: Row) -> dict:
         """The contents of a row's results.json; it is made unless one of these weights and
