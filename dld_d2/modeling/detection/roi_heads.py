@@ -6,7 +6,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import ROI_HEADS_REGISTRY, StandardROIHeads
-from detectron2.structures import Instances, pairwise_iou
+from detectron2.structures import ImageList, Instances, pairwise_iou
 
 from .rpn import covered_by_ignored
 
@@ -34,6 +34,18 @@ class TextROIHeads(StandardROIHeads):
             **super().from_config(cfg, input_shape),
             "ignore_ioa_thresh": cfg.MODEL.IGNORE_IOA_THRESH,
         }
+
+    def forward(
+        self,
+        images: ImageList,
+        features: dict[str, torch.Tensor],
+        proposals: list[Instances],
+        targets: list[Instances] | None = None,
+    ) -> tuple[list[Instances], dict[str, torch.Tensor]]:
+        """As of `StandardROIHeads`."""
+        # RoIAlign copies maps with channels last, each head again.
+        features = {name: feature.contiguous() for name, feature in features.items()}
+        return super().forward(images, features, proposals, targets)
 
     @torch.no_grad()
     def label_and_sample_proposals(

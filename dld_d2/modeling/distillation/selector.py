@@ -158,9 +158,15 @@ def _halved(sizes: Tensor | None) -> Tensor | None:
 
 def _valid(x: Tensor, sizes: Tensor) -> Tensor:
     """(B, 1, H, W) of `x`'s dtype: 1 on each image, 0 on its padding; sizes are (B, 2)."""
-    rows = torch.arange(x.shape[2], device=x.device) < sizes[:, :1]
-    columns = torch.arange(x.shape[3], device=x.device) < sizes[:, 1:]
+    rows, columns = _inside(x.shape[2], x.shape[3], sizes)
     return (rows[:, None, :, None] & columns[:, None, None, :]).to(x.dtype)
+
+
+def _inside(height: int, width: int, sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """(B, H) and (B, W) bool: which rows and which columns belong to each image."""
+    rows = torch.arange(height, device=sizes.device) < sizes[:, :1]
+    columns = torch.arange(width, device=sizes.device) < sizes[:, 1:]
+    return rows, columns
 
 
 def _zero_padding(x: Tensor, sizes: Tensor | None) -> Tensor:
@@ -175,14 +181,33 @@ def _shrink(images: Tensor, sizes: Tensor | None, scale: float) -> Tensor:
     weight of those is what it does where the tensor itself ends.
     """
 
+    if scale == 0.5:
+        return _halve(images, sizes)
+
     def resize(x: Tensor) -> Tensor:
-        return F.interpolate(x, scale_factor=scale, mode="bilinear", antialias=True)
+        return F.interpolate(x.contiguous(), scale_factor=scale, mode="bilinear", antialias=True)
 
     if sizes is None:
         return resize(images)
     resized = resize(torch.cat([images, _valid(images, sizes)], dim=1))
     images, weight = resized.split([images.shape[1], 1], dim=1)
     return images / weight.clamp(min=1e-3)
+
+
+def _halve(images: Tensor, sizes: Tensor | None) -> Tensor:
+    """`_shrink` by 0.5: the filter is the same at every pixel then, and a convolution with it is
+    three times as fast."""
+    taps = images.new_tensor([1, 3, 3, 1]) / 8
+    channels, height, width = images.shape[1:]
+    kernel = torch.outer(taps, taps).repeat(channels, 1, 1, 1)
+    sums = F.conv2d(images, kernel, stride=2, padding=1, groups=channels)
+    if sizes is None:
+        sizes = torch.tensor([[height, width]], device=images.device)
+    rows, columns = (
+        F.conv1d(inside[:, None].to(taps.dtype), taps[None, None], stride=2, padding=1)[:, 0]
+        for inside in _inside(height, width, sizes)
+    )
+    return sums / (rows[:, None, :, None] * columns[:, None, None, :]).clamp(min=1e-3)
 
 
 def temperature(epoch: float, *, init: float = 5.0, sigma: float = 0.965) -> float:

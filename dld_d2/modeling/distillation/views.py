@@ -35,8 +35,13 @@ def scale_images(
     for image, scale in zip(images, scales, strict=True):
         size = scaled_size(tuple(image.shape[-2:]), scale)
         if size != tuple(image.shape[-2:]):
+            # With channels last, as the images are kept, this takes a third longer on a CPU.
             image = F.interpolate(
-                image[None], size=size, mode="bilinear", align_corners=False, antialias=True
+                image[None].contiguous(),
+                size=size,
+                mode="bilinear",
+                align_corners=False,
+                antialias=True,
             )[0]
         views.append(image)
     batch = ImageList.from_tensors(views, size_divisibility)
