@@ -114,6 +114,9 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Keep the statistics that the student's batch norms start with. Those of a few images at
     # different scales, padded to one size, are not what it meets at inference.
     distill.FREEZE_STATISTICS = False
+    # Train the selector alone and leave the student of MODEL.WEIGHTS as it is: for a longer look at
+    # what its scales cost, or for another GAMMA, in minutes.
+    distill.FREEZE_STUDENT = False
     # Keys in which the teacher differs from the student, as KEY, VALUE, KEY, VALUE, ...
     distill.TEACHER_OPTS = ()
     # Candidate scales of the sides of the full-resolution image.

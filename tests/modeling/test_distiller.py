@@ -302,6 +302,30 @@ def test_frozen_statistics_are_used_and_do_not_move():
     assert distiller.student.recognition.decoder.training
 
 
+@pytest.mark.parametrize("changes", [{}, TEACHER_16], ids=["one size", "aligner"])
+def test_beside_a_frozen_student_the_selector_learns_as_ever(changes):
+    distiller = tiny_distiller(**changes)
+    frozen = tiny_distiller(**changes, MODEL__DISTILL__FREEZE_STUDENT=True)
+    frozen.load_state_dict(distiller.state_dict())
+    frozen.teacher.load_state_dict(distiller.teacher.state_dict())
+    frozen.eval().train()  # as around an evaluation
+    before = {name: tensor.clone() for name, tensor in frozen.student.state_dict().items()}
+    inputs = make_batch()
+    expected, _ = step(distiller, inputs)
+    losses, _ = step(frozen, inputs)
+    assert set(losses) == DRS
+    for name in DRS:
+        assert losses[name].item() == pytest.approx(expected[name].item(), rel=1e-6), name
+    for each in (losses, expected):
+        sum(each[name] for name in DRS).backward()
+    learning = {name for name, p in frozen.named_parameters() if p.requires_grad}
+    assert learning == {f"policy.selector.{n}" for n, _ in distiller.selector.named_parameters()}
+    for a, b in zip(frozen.selector.parameters(), distiller.selector.parameters(), strict=True):
+        torch.testing.assert_close(a.grad, b.grad)
+    for name, tensor in frozen.student.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+
+
 def test_learning_needs_a_teacher():
     with pytest.raises(RuntimeError, match="attach_teacher"):
         tiny_distiller(teacher=False)(make_batch())

@@ -39,6 +39,7 @@ def test_keys_reach_their_parts():
         MODEL__DISTILL__SELECTOR__INPUT_SCALE=0.5,
         MODEL__RECOGNITION__ROI__JITTER=0.15,
         MODEL__DISTILL__FREEZE_STATISTICS=True,
+        MODEL__DISTILL__FREEZE_STUDENT=True,
         MODEL__DISTILL__NUM_SEQUENCES=2,
         MODEL__DISTILL__BEAM_WIDTH=4,
         MODEL__DISTILL__NO_GRAD_PRECISION="bfloat16",
@@ -48,7 +49,7 @@ def test_keys_reach_their_parts():
     assert distiller.settings == DistillationSettings(
         *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
         *("ground_truth", "best_scale", 0.05, 0.25, 0.5),
-        *(0.15, True, 2, 4, torch.bfloat16),
+        *(0.15, True, True, 2, 4, torch.bfloat16),
     )
     policy = distiller.policy
     assert isinstance(policy, DynamicScale)
@@ -134,6 +135,7 @@ def test_the_teacher_differs_where_told():
         ({"SPOTTER": "MaskRCNN"}, r"SPOTTER: there is no meta-architecture 'MaskRCNN'"),
         ({"DRS_WEIGHT": 0.0}, r"DRS_WEIGHT must be above 0"),
         ({"SKD_WEIGHT": -1.0}, r"SKD_WEIGHT is -1\.0"),
+        ({"FREEZE_STUDENT": True, "SELECTION": "fixed"}, r"FREEZE_STUDENT leaves nothing"),
         ({"NUM_SEQUENCES": 4}, r"NUM_SEQUENCES is 4.*BEAM_WIDTH, 3"),
         ({"SELECTOR__ACCURACY_TARGET": "truth"}, r"ACCURACY_TARGET.*'truth'"),
         ({"SELECTOR__ESTIMATOR": "best"}, r"ESTIMATOR.*'best'"),

@@ -57,6 +57,11 @@ def build_distillation_parts(cfg: CfgNode) -> dict:
             'MODEL.DISTILL.SELECTION "dynamic" learns from L_DRS alone, so its DRS_WEIGHT must be '
             'above 0; without selector, take SELECTION "fixed" or "random"'
         )
+    if distill.FREEZE_STUDENT and distill.SELECTION != "dynamic":
+        raise ValueError(
+            "MODEL.DISTILL.FREEZE_STUDENT leaves nothing to learn with SELECTION "
+            f'"{distill.SELECTION}"; only a "dynamic" one has a selector'
+        )
     student = build_spotter(cfg)
     relative_cost = _relative_cost(cfg, student, scales)
     return {
@@ -79,6 +84,7 @@ def build_distillation_parts(cfg: CfgNode) -> dict:
             drs_batch_fraction=distill.SELECTOR.BATCH_FRACTION,
             region_jitter=cfg.MODEL.RECOGNITION.ROI.JITTER,
             freeze_statistics=distill.FREEZE_STATISTICS,
+            freeze_student=distill.FREEZE_STUDENT,
             num_sequences=distill.NUM_SEQUENCES,
             beam_width=distill.BEAM_WIDTH,
             no_grad_precision=_PRECISIONS[distill.NO_GRAD_PRECISION],

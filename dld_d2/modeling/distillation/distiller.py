@@ -43,7 +43,8 @@ class DynamicResolutionDistiller(nn.Module):
     Knows spotters through `dld_d2.modeling.spotters.Spotter` only. Gradients: the teacher gets
     none; L_DRS reaches the policy alone; the losses of the student's pass at the chosen scales, and
     L_SKD, reach the student alone. The student's batch statistics move in that pass only, if at
-    all (`DistillationSettings.freeze_statistics`).
+    all (`DistillationSettings.freeze_statistics`). With `DistillationSettings.freeze_student` there
+    is no such pass, and L_DRS is the only loss.
 
     Args:
         student: the spotter that is trained and used.
@@ -73,6 +74,10 @@ class DynamicResolutionDistiller(nn.Module):
         self.settings = settings
         self.aligner = aligner
         self.register_buffer("relative_cost", relative_cost, persistent=False)
+        if settings.freeze_student:
+            student.requires_grad_(False)
+            if aligner is not None:
+                aligner.requires_grad_(False)
         self._teacher: tuple[Spotter, ...] = ()
         if hasattr(student, "read_targets"):
             # Evaluation asks for it, and does without where a model lacks it.
@@ -99,8 +104,10 @@ class DynamicResolutionDistiller(nn.Module):
         return self._teacher[0]
 
     def train(self, mode: bool = True) -> DynamicResolutionDistiller:
-        """As for any module, but that frozen statistics stay in use."""
+        """As for any module, but that what is frozen stays as it is used."""
         super().train(mode)
+        if self.settings.freeze_student:
+            self.student.eval()
         if self.settings.freeze_statistics:
             for module in self.student.modules():
                 if isinstance(module, nn.modules.batchnorm._BatchNorm):
@@ -178,6 +185,8 @@ class DynamicResolutionDistiller(nn.Module):
         # Before the selected pass, whose graph would be held in memory beside theirs.
         chooses = self.policy.learned and settings.drs_weight > 0
         drs_losses = self._drs_losses(h, logits, images, targets, taught, rows) if chooses else {}
+        if settings.freeze_student:
+            return drs_losses
 
         view, view_targets = self._view(images, targets, [self.scales[i] for i in choice.tolist()])
         losses, learnt = self.student.losses(view, view_targets)
@@ -194,7 +203,8 @@ class DynamicResolutionDistiller(nn.Module):
         """What the teacher sees at full resolution; None if no loss asks for it."""
         settings = self.settings
         chooses = self.policy.learned and settings.drs_weight > 0
-        if settings.skd_weight == 0 and not (chooses and settings.accuracy_target == "teacher"):
+        distils = settings.skd_weight > 0 and not settings.freeze_student
+        if not distils and not (chooses and settings.accuracy_target == "teacher"):
             return None
         with self._without_gradient():
             return self.teacher.recognize(images, targets)

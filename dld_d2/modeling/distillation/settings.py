@@ -26,6 +26,7 @@ class DistillationSettings:
         drs_batch_fraction: of a batch's images, at least one, that L_DRS sees.
         region_jitter: of the regions that are recognised, by teacher and student alike.
         freeze_statistics: whether the student's batch norms keep the statistics that they have.
+        freeze_student: whether the selector learns alone.
         num_sequences: K.
         beam_width: of the teacher's search.
         no_grad_precision: type of the passes without gradient.
@@ -44,6 +45,7 @@ class DistillationSettings:
     drs_batch_fraction: float = 1.0
     region_jitter: float = 0.0
     freeze_statistics: bool = False
+    freeze_student: bool = False
     num_sequences: int = 1
     beam_width: int = 5
     no_grad_precision: torch.dtype = torch.float32
