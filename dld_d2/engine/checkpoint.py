@@ -13,7 +13,7 @@ import safetensors.torch
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
-__all__ = ["SpotterCheckpointer", "write_whole"]
+__all__ = ["SpotterCheckpointer", "read_weights", "write_whole"]
 
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
 
@@ -129,29 +129,11 @@ class SpotterCheckpointer(DetectionCheckpointer):
         super()._log_incompatible_keys(incompatible)
 
     def _load_file(self, filename: str) -> dict[str, Any]:
-        if not filename.endswith((".pth", ".pt", ".safetensors")):
-            raise ValueError(
-                f"{filename}: weights are read from .pth, .pt and .safetensors files only, because "
-                "a pickle can run any code. To use a .pkl file, convert it: "
-                "python -m dld_d2.engine.convert_weights IN.pkl OUT.pth"
-            )
+        _check_suffix(filename)
         return super()._load_file(filename)
 
     def _torch_load(self, filename: str) -> dict[str, Any]:
-        try:
-            if filename.endswith(".safetensors"):
-                return safetensors.torch.load_file(filename)
-            loaded = torch.load(filename, map_location="cpu", weights_only=True)
-        except pickle.UnpicklingError:
-            raise ValueError(
-                f"{filename}: not loaded, because it holds something other than tensors and plain "
-                "Python values, or is not a checkpoint at all"
-            ) from None
-        except Exception as error:  # a reader of damaged bytes may raise anything
-            raise ValueError(f"{filename}: not a whole checkpoint file ({error!r})") from None
-        if not isinstance(loaded, dict):
-            raise ValueError(f"{filename}: expected a state dict, found {type(loaded).__name__}")
-        return loaded
+        return _load(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]):
         offered = len(checkpoint["model"])
@@ -164,6 +146,21 @@ class SpotterCheckpointer(DetectionCheckpointer):
                 f"not one of the {offered} parameters in the weights file belongs to this model"
             )
         return incompatible
+
+
+def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
+    """The weights in a checkpoint or in an exported model, by name, on the CPU.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for a format that cannot be read safely, and for a damaged file.
+    """
+    filename = os.fspath(path)
+    if not os.path.isfile(filename):
+        raise FileNotFoundError(f"there are no weights at {filename!r}")
+    _check_suffix(filename)
+    loaded = _load(filename)
+    return loaded.get("model", loaded)
 
 
 def write_whole(file: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
@@ -183,6 +180,32 @@ def write_whole(file: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
         stream.flush()
         os.fsync(stream.fileno())
     os.replace(part, file)
+
+
+def _check_suffix(filename: str) -> None:
+    if not filename.endswith((".pth", ".pt", ".safetensors")):
+        raise ValueError(
+            f"{filename}: weights are read from .pth, .pt and .safetensors files only, because "
+            "a pickle can run any code. To use a .pkl file, convert it: "
+            "python -m dld_d2.engine.convert_weights IN.pkl OUT.pth"
+        )
+
+
+def _load(filename: str) -> dict[str, Any]:
+    try:
+        if filename.endswith(".safetensors"):
+            return safetensors.torch.load_file(filename)
+        loaded = torch.load(filename, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError:
+        raise ValueError(
+            f"{filename}: not loaded, because it holds something other than tensors and plain "
+            "Python values, or is not a checkpoint at all"
+        ) from None
+    except Exception as error:  # a reader of damaged bytes may raise anything
+        raise ValueError(f"{filename}: not a whole checkpoint file ({error!r})") from None
+    if not isinstance(loaded, dict):
+        raise ValueError(f"{filename}: expected a state dict, found {type(loaded).__name__}")
+    return loaded
 
 
 def _check_finite(state: dict[str, torch.Tensor]) -> None:

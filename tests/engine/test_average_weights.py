@@ -1,0 +1,104 @@
+"""Averages of weights against sums written out."""
+
+import pytest
+import safetensors.torch
+import torch
+
+from dld_d2.engine.average_weights import average_weights, main
+from dld_d2.engine.checkpoint import read_weights
+
+
+def spotter(value, dtype=torch.float32):
+    return {
+        "conv.weight": torch.full((2, 3), value, dtype=dtype),
+        "norm.bias": torch.tensor([value, -value], dtype=dtype),
+        "norm.num_batches_tracked": torch.tensor(int(value)),
+    }
+
+
+def distiller(value):
+    student = {f"student.{name}": tensor for name, tensor in spotter(value).items()}
+    return student | {"policy.selector.stem.weight": torch.tensor([5.0])}
+
+
+@pytest.fixture
+def files(tmp_path):
+    made = {}
+    for name, state in {
+        "student": {"model": distiller(3.0), "iteration": 7},
+        "earlier": {"model": distiller(2.0)},
+        "teacher": {"model": spotter(1.0)},
+        "half": spotter(1.0, torch.float16),
+    }.items():
+        made[name] = tmp_path / f"{name}.pth"
+        torch.save(state, made[name])
+    made["export"] = tmp_path / "teacher.safetensors"
+    safetensors.torch.save_file(spotter(1.0), made["export"])
+    return made
+
+
+@pytest.mark.parametrize("teacher", ["teacher", "export", "half"])
+def test_a_student_meets_its_teacher(files, teacher):
+    mean = average_weights([files["student"], files[teacher]], [0.25, 0.75])
+    assert set(mean) == set(distiller(0.0))
+    assert mean["student.conv.weight"].tolist() == [[1.5] * 3] * 2
+    assert mean["student.norm.bias"].tolist() == [1.5, -1.5]
+    assert mean["student.conv.weight"].dtype == torch.float32
+    assert mean["student.norm.num_batches_tracked"].item() == 3
+    assert mean["policy.selector.stem.weight"].tolist() == [5.0]
+
+
+def test_checkpoints_of_a_training_count_alike_unless_told(files):
+    mean = average_weights([files["student"], files["earlier"], files["earlier"]])
+    torch.testing.assert_close(mean["student.conv.weight"], torch.full((2, 3), 7 / 3))
+    assert mean["policy.selector.stem.weight"].item() == pytest.approx(5.0)
+    spotters = average_weights([files["teacher"], files["half"]], [2, 0])
+    assert spotters["conv.weight"].eq(1).all() and set(spotters) == set(spotter(0.0))
+
+
+def test_the_command_writes_a_checkpoint(files, tmp_path):
+    output = tmp_path / "made" / "mean.pth"
+    arguments = [str(output), str(files["student"]), str(files["teacher"]), "--shares", "1", "3"]
+    assert main(arguments) == 0
+    assert read_weights(output)["student.conv.weight"].unique().tolist() == [1.5]
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (
+            lambda s: s.pop("norm.bias"),
+            r"other\.pth is of another model than .* has student\.norm\.bias",
+        ),
+        (lambda s: s.update(more=torch.zeros(1)), r"only one of them has student\.more"),
+        (
+            lambda s: s.update({"norm.bias": torch.zeros(3)}),
+            r"student\.norm\.bias is \(3,\) and \(2,\)",
+        ),
+    ],
+)
+def test_another_model_is_named(files, tmp_path, change, message):
+    state = spotter(1.0)
+    change(state)
+    torch.save({"model": state}, tmp_path / "other.pth")
+    with pytest.raises(ValueError, match=message):
+        average_weights([files["student"], tmp_path / "other.pth"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["mean.pth", "student.pth"], "at least two files, got 1"),
+        (["mean.pth", "student.pth", "teacher.pth", "--shares", "1"], "1 shares for 2 files"),
+        (["mean.pth", "student.pth", "teacher.pth", "--shares", "0", "0"], "not all 0"),
+        (["mean.pth", "student.pth", "no.pth"], "there are no weights at 'no.pth'"),
+        (["mean.pth", "student.pth", "notes.txt"], "notes.txt: weights are read from .pth"),
+        (["mean.bin", "student.pth", "teacher.pth"], "mean.bin: the result is a .pth file"),
+    ],
+)
+def test_what_cannot_be_averaged_is_said(files, tmp_path, monkeypatch, capsys, arguments, message):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "notes.txt").write_text("no weights")
+    assert main(arguments) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "mean.pth").exists()
