@@ -94,7 +94,7 @@ def with_needed(rows: list[Row]) -> list[Row]:
     """The rows, and those whose weights theirs start from, in an order to train them in."""
     names = {row.name for row in rows}
     for row in rows:
-        names |= {name for name in (row.weights_of, row.cost_of) if name}
+        names |= {name for name in (row.weights_of, row.starts_from, row.cost_of) if name}
     if any(row.distils for row in ROWS if row.name in names):
         names.add(TEACHER)
     if any(row.chooses for row in ROWS if row.name in names):

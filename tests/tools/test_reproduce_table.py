@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from reproduce_table import main, with_needed
 from reproduction.measured import Measured, vanilla_at_cost
 from reproduction.plots import write_plots
@@ -15,6 +16,7 @@ from reproduction.table import effects, markdown, rich_tables, table_cells
 from reproduction.timing import milliseconds_per_image
 from rich.console import Console
 
+from dld_d2.engine.checkpoint import read_weights
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.evaluation.bootstrap import hmean_intervals
 
@@ -70,6 +72,7 @@ def test_what_a_row_needs_comes_before_it():
     assert needed("vanilla_0.3") == ["vanilla_h", "vanilla_0.3"]
     assert needed("skd_only") == ["vanilla_h", "skd_only"]
     assert needed("dld") == ["text_size", "vanilla_h", "dld"]
+    assert needed("dld_gamma0.5") == ["text_size", "vanilla_h", "dld_gamma0.3", "dld_gamma0.5"]
     assert needed("drs_only_as_dld") == [
         *("text_size", "vanilla_h", "drs_only", "dld", "drs_only_as_dld")
     ]
@@ -77,7 +80,7 @@ def test_what_a_row_needs_comes_before_it():
 
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row.name)
 def test_every_rows_configuration_is_valid(row):
-    second = SECOND_ROUND if row.distils else ()
+    second = SECOND_ROUND if row.chooses else ()
     cfg = setup_cfg(f"configs/tiny/{row.config}", [*row.opts, *second])
     if row.name.startswith("dld_gamma"):
         assert f"dld_gamma{cfg.MODEL.DISTILL.SELECTOR.GAMMA:g}" == row.name
@@ -178,6 +181,12 @@ def test_plots_of_the_rows_that_there_are(tmp_path):
     assert write_plots({"skd_only": measured["skd_only"]}, tmp_path) == []
 
 
+def save_weights(file, value):
+    file.parent.mkdir(exist_ok=True)
+    name = "student.w" if file.parent.name == "first" else "w"
+    torch.save({"model": {name: torch.tensor([value])}}, file)
+
+
 class Commands:
     """Takes the place of `subprocess.call`: writes what a training or an evaluation would."""
 
@@ -191,7 +200,7 @@ class Commands:
         kind = "train" if "--resume" in command else "evaluate"
         self.done.append((kind, folder.name))
         if kind == "train":
-            (folder / "model_final.pth").write_text(folder.name)
+            save_weights(folder / "model_final.pth", 3.0)
         else:
             results = folder / "inference" / "synthetic_val" / "results.json"
             results.parent.mkdir(parents=True, exist_ok=True)
@@ -237,17 +246,17 @@ def test_what_is_trained_is_not_trained_again(commands, tmp_path):
     assert len(commands.done) == 5
 
 
-def test_the_second_round_goes_on_from_the_first(commands, tmp_path):
+def test_a_selector_goes_on_from_the_average_of_student_and_teacher(commands, tmp_path):
     arguments = ["--output", str(tmp_path), "--dataset", "synthetic_val", "--timed-images", "0"]
     arguments += ["--rows", "drs_only_gamma0.3"]
     for needed in ("vanilla_h", "text_size"):
-        (tmp_path / needed).mkdir()
-        (tmp_path / needed / "model_final.pth").write_text(needed)
+        save_weights(tmp_path / needed / "model_final.pth", 1.0)
     assert main(arguments) == 0
     first, second = ([*command] for command in commands.commands[:2])
     assert "MODEL.WEIGHTS" not in first and "SEED" not in first
-    weights = str(tmp_path / "drs_only_gamma0.3" / "first" / "model_final.pth")
+    weights = str(tmp_path / "drs_only_gamma0.3" / "first" / "averaged.pth")
     assert second[second.index("MODEL.WEIGHTS") + 1] == weights
+    assert read_weights(weights) == {"student.w": torch.tensor([2.0])}
     assert all(word in second for word in SECOND_ROUND)
     assert all(c[c.index("MODEL.DISTILL.SELECTOR.GAMMA") + 1] == "0.3" for c in (first, second))
     # Cut off in the second round, it does not do the first one again.
@@ -255,6 +264,30 @@ def test_the_second_round_goes_on_from_the_first(commands, tmp_path):
     commands.commands.clear()
     assert main(arguments) == 0
     assert weights in commands.commands[0]
+
+
+def test_another_gamma_takes_a_student_that_is_there(commands, tmp_path):
+    for needed in ("vanilla_h", "text_size"):
+        save_weights(tmp_path / needed / "model_final.pth", 1.0)
+    student = tmp_path / "student.safetensors"
+    student.write_text("student")
+    arguments = ["--output", str(tmp_path), "--dataset", "synthetic_val", "--timed-images", "0"]
+    arguments += ["--rows", "dld_gamma0.5", "--weights", "dld_gamma0.3", str(student)]
+    assert main(arguments) == 0
+    assert commands.done == [("train", "dld_gamma0.5"), ("evaluate", "dld_gamma0.5")]
+    command = [*commands.commands[0]]
+    assert command[command.index("MODEL.WEIGHTS") + 1] == str(student)
+    assert all(word in command for word in SECOND_ROUND)
+    assert command[command.index("MODEL.DISTILL.SELECTOR.GAMMA") + 1] == "0.5"
+
+
+def test_skd_only_has_no_selector_to_go_on_with(commands, tmp_path):
+    save_weights(tmp_path / "vanilla_h" / "model_final.pth", 1.0)
+    arguments = ["--output", str(tmp_path), "--dataset", "synthetic_val", "--timed-images", "0"]
+    assert main([*arguments, "--rows", "skd_only"]) == 0
+    assert commands.done == [("train", "first"), ("evaluate", "skd_only")]
+    final = read_weights(tmp_path / "skd_only" / "model_final.pth")
+    assert final == {"student.w": torch.tensor([2.0])}
 
 
 def test_a_training_that_fails_ends_it_with_its_last_lines(monkeypatch, tmp_path):

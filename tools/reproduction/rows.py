@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ROWS", "SECOND_ROUND", "SELECTOR", "TEACHER", "Row", "find_rows"]
+__all__ = ["ROWS", "SECOND_ROUND", "SELECTOR", "TEACHER", "TEACHER_SHARE", "Row", "find_rows"]
 
 TEACHER = "vanilla_h"
 SELECTOR = "text_size"
 SECOND_ROUND = (
+    *("MODEL.DISTILL.FREEZE_STUDENT", "True", "MODEL.DISTILL.SELECTOR.BATCH_FRACTION", "1.0"),
+    *("MODEL.DISTILL.SELECTOR.LR_FACTOR", "1.0", "MODEL.DISTILL.SELECTOR.REGRET_POWER", "0.5"),
     *("DATASETS.TRAIN", "('synthetic_train',)", "SEED", "8"),
-    *("SOLVER.MAX_ITER", "250", "SOLVER.BASE_LR", "0.00015", "SOLVER.WARMUP_ITERS", "20"),
-    *("MODEL.DISTILL.SELECTOR.LR_FACTOR", "6.0", "MODEL.DISTILL.SELECTOR.BATCH_FRACTION", "1.0"),
-    *("MODEL.DISTILL.SELECTOR.REGRET_POWER", "0.5"),
+    *("SOLVER.MAX_ITER", "400", "SOLVER.BASE_LR", "0.0009", "SOLVER.WARMUP_ITERS", "20"),
 )
-"""How every student goes on where its configuration ends. Crowded scenes teach reading sooner, but
-few small words beside a large one, which the selector must not overlook, are not among them."""
+"""How every selector goes on, alone, where the row's configuration ends. Crowded scenes teach
+reading sooner, but few small words beside a large one, which it must not overlook, are not among
+them."""
+TEACHER_SHARE = 0.5
+"""Of the teacher's weights in a student's after its training, before its selector goes on."""
 _FULL = 512
 """Short side of the scenes, at which the teacher reads them."""
 
@@ -32,6 +35,7 @@ class Row:
         group: "table", or what plot alone shows it: "curve" (the teacher at other scales), "sweep"
             (other gammas), "needed" (trained because others start from it).
         weights_of: the row whose weights it evaluates; itself if empty.
+        starts_from: the row whose student it takes; only the selector learns then.
         cost_of: the row whose mean cost a cost bias must meet, on synthetic_val.
     """
 
@@ -41,6 +45,7 @@ class Row:
     opts: tuple[str, ...] = ()
     group: str = "table"
     weights_of: str = ""
+    starts_from: str = ""
     cost_of: str = ""
 
     @property
@@ -91,8 +96,15 @@ ROWS = (
     ),
     *(_vanilla(scale) for scale in (0.3, 0.4, 0.6, 0.7, 0.8)),
     *(
-        Row(f"dld_gamma{g:g}", f"DLD, gamma {g:g}", "dld.yaml", _gamma(g), group="sweep")
-        for g in (0.2, 0.4, 0.5)
+        Row(
+            f"dld_gamma{gamma:g}",
+            f"DLD, gamma {gamma:g}",
+            "dld.yaml",
+            _gamma(gamma),
+            group="sweep",
+            starts_from=start,
+        )
+        for gamma, start in ((0.2, "dld"), (0.4, "dld_gamma0.3"), (0.5, "dld_gamma0.3"))
     ),
 )
 

@@ -14,10 +14,12 @@ import torch
 from detectron2.data import DatasetCatalog
 
 import dld_d2.data.builtin  # noqa: F401 (registers the data sets)
+from dld_d2.engine.average_weights import average_weights
+from dld_d2.engine.checkpoint import write_whole
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.predictor import TextSpotter
 
-from .rows import ROWS, SECOND_ROUND, SELECTOR, TEACHER, Row
+from .rows import ROWS, SECOND_ROUND, SELECTOR, TEACHER, TEACHER_SHARE, Row
 
 __all__ = ["Runs"]
 
@@ -60,7 +62,9 @@ class Runs:
     def train(self, row: Row) -> None:
         """Train a row unless its weights are there; a training that was cut off goes on.
 
-        A student learns in two rounds, the first one in the folder "first" of the row's.
+        A student learns in the folder "first" of the row's; its weights are averaged with the
+        teacher's, and then its selector goes on alone. A row that starts from another one's
+        student learns nothing but that.
 
         Raises:
             SystemExit: if the training fails.
@@ -74,13 +78,20 @@ class Runs:
         if row.chooses:
             opts += ["MODEL.DISTILL.SELECTOR.WEIGHTS", str(self.weights(_BY_NAME[SELECTOR]))]
         title = f"Training {row.name}"
-        if row.distils:
-            first = folder / "first"
-            if not (first / "model_final.pth").exists():
-                self._run(title, row, "--resume", opts, first)
-            title += " further"
-            opts += [*SECOND_ROUND, "MODEL.WEIGHTS", str(first / "model_final.pth")]
-        self._run(title, row, "--resume", opts, folder)
+        if not row.distils:
+            self._run(title, row, "--resume", opts, folder)
+            return
+        if row.starts_from:
+            start = self.weights(_BY_NAME[row.starts_from])
+        else:
+            first = folder / "first" / "model_final.pth"
+            if not first.exists():
+                self._run(title, row, "--resume", opts, first.parent)
+            start = first.with_name("averaged.pth") if row.chooses else self.weights(row)
+            self._average(first, start)
+        if row.chooses:
+            opts += [*SECOND_ROUND, "MODEL.WEIGHTS", str(start)]
+            self._run(f"{title}'s selector", row, "--resume", opts, folder)
 
     def evaluate(self, row: Row) -> dict:
         """The contents of a row's results.json; it is made unless one of these weights and
@@ -140,6 +151,12 @@ class Runs:
 
     def _config(self, row: Row) -> str:
         return str(_ROOT / "configs" / "tiny" / row.config)
+
+    def _average(self, student: Path, output: Path) -> None:
+        """The student's weights with the teacher's."""
+        files = [student, self.weights(_BY_NAME[TEACHER])]
+        weights = average_weights(files, [1 - TEACHER_SHARE, TEACHER_SHARE])
+        write_whole(output, lambda stream: torch.save({"model": weights}, stream))
 
     def _run(self, title: str, row: Row, flag: str, opts: list[str], folder: Path) -> None:
         processes = 1 if flag == "--eval-only" else self._processes
