@@ -114,8 +114,8 @@ def _add_distillation_config(cfg: CfgNode) -> None:
     # Keep the statistics that the student's batch norms start with. Those of a few images at
     # different scales, padded to one size, are not what it meets at inference.
     distill.FREEZE_STATISTICS = False
-    # Train the selector alone and leave the student of MODEL.WEIGHTS as it is: for a longer look at
-    # what its scales cost, or for another GAMMA, in minutes.
+    # Train the selector alone, for another GAMMA, say, in minutes. The student stays as it is, that
+    # of MODEL.WEIGHTS or, without any, the teacher's.
     distill.FREEZE_STUDENT = False
     # Keys in which the teacher differs from the student, as KEY, VALUE, KEY, VALUE, ...
     distill.TEACHER_OPTS = ()

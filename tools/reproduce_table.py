@@ -152,10 +152,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _is_needed(runs: Runs, row: Row, rows: list[Row]) -> bool:
-    """Whether one of the rows cannot do without it; the selector's start serves trainings alone."""
-    if row.name != SELECTOR:
+    """Whether one of the rows cannot do without it, or one that is still to be trained."""
+    users = with_needed(rows)
+    if any(row.name in (r.name, r.weights_of, r.cost_of) for r in rows) or row.name == TEACHER:
         return True
-    return any(r.chooses and not runs.weights(r).exists() for r in with_needed(rows))
+    starts = {name for r in users if not runs.weights(r).exists() for name in _starts(r)}
+    return row.name in starts
+
+
+def _starts(row: Row) -> set[str]:
+    """What a row's training begins with."""
+    return {row.starts_from, SELECTOR} if row.chooses else {row.starts_from}
 
 
 def report(

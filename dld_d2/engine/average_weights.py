@@ -6,12 +6,15 @@ A student and the teacher that it started from lie in one valley, and between th
 model that reads better than either: it has learnt something new, and unlearnt less (Wortsman et
 al., Robust fine-tuning of zero-shot models, 2022). The same holds for checkpoints of one training
 (Izmailov et al., Averaging weights leads to wider optima, 2018). Models that were trained apart
-from the start have nothing in common, and their average reads nothing.
+from the start have nothing in common, and their average reads nothing. The statistics of batch
+norms are averaged with the rest, which is exact only where they are the same (the student of a
+training with MODEL.DISTILL.FREEZE_STATISTICS keeps its teacher's).
 """
 
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -51,8 +54,8 @@ def average_weights(
     shares = [1.0] * len(files) if shares is None else [float(share) for share in shares]
     if len(shares) != len(files):
         raise ValueError(f"{len(shares)} shares for {len(files)} files; each file has one")
-    if min(shares) < 0 or sum(shares) <= 0:
-        raise ValueError(f"the shares {shares} must be at least 0, and not all 0")
+    if not all(0 <= share < math.inf for share in shares) or sum(shares) <= 0:
+        raise ValueError(f"the shares {shares} must be finite, at least 0, and not all 0")
     first = read_weights(files[0])
     total = sum(shares)
     mean = {name: shares[0] / total * value.double() for name, value in first.items()}
@@ -63,6 +66,9 @@ def average_weights(
             raise ValueError(f"{file} is of another model than {files[0]}: {error}") from None
         for name in first:
             mean[name] += share / total * other.get(name, first[name]).double()
+    for name, value in mean.items():
+        if not torch.isfinite(value).all():
+            raise ValueError(f"{name} would be infinite or NaN, as it is in one of the files")
     return {
         name: mean[name].to(value.dtype) if value.is_floating_point() else value
         for name, value in first.items()
@@ -80,6 +86,8 @@ def _as_named_in(first: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str
     if students and not any(name.startswith(_STUDENT) for name in other):
         wanted = students
         other = {_STUDENT + name: value for name, value in other.items()}
+    elif not students and any(name.startswith(_STUDENT) for name in other):
+        raise _OtherModelError("it has a student, the other one not; name it first")
     alone = sorted(wanted ^ set(other))
     if alone:
         raise _OtherModelError(f"only one of them has {alone[0]}")
@@ -103,6 +111,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         if arguments.output.suffix != ".pth":
             raise ValueError(f"{arguments.output}: the result is a .pth file")
+        if arguments.output.exists() and any(
+            Path(file).exists() and arguments.output.samefile(file) for file in arguments.files
+        ):
+            raise ValueError(f"{arguments.output}: the result would overwrite what it is made of")
         weights = average_weights(arguments.files, arguments.shares)
         write_whole(arguments.output, lambda stream: torch.save({"model": weights}, stream))
     except (ValueError, OSError) as error:

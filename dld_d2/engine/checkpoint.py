@@ -160,7 +160,11 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         raise FileNotFoundError(f"there are no weights at {filename!r}")
     _check_suffix(filename)
     loaded = _load(filename)
-    return loaded.get("model", loaded)
+    weights = loaded.get("model", loaded)
+    for name, value in weights.items():
+        if not isinstance(value, torch.Tensor):
+            raise ValueError(f"{filename}: {name} is no tensor; this is no file of weights")
+    return weights
 
 
 def write_whole(file: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:

@@ -38,12 +38,13 @@ SUFFIXES = (".pth", ".safetensors")
 _FORMAT = "dld_d2 spotter"
 _VERSION = 1
 _REMEDY = "make it again with tools/export_student.py"
-# Files and folders of the machine that trained, and what they are replaced by.
+# What was of one training or of its machine, and what it is replaced by.
 _LEFT_BEHIND = {
     "MODEL.WEIGHTS": "",
     "MODEL.DISTILL.TEACHER_WEIGHTS": "",
     "MODEL.DISTILL.TEACHER_OPTS": (),
     "MODEL.DISTILL.SELECTOR.WEIGHTS": "",
+    "MODEL.DISTILL.FREEZE_STUDENT": False,
     "MODEL.RECOGNITION.VOCABULARY": "",
     "DATASETS.REGISTER": "",
     "OUTPUT_DIR": "./output",

@@ -91,6 +91,11 @@ def test_another_model_is_named(files, tmp_path, change, message):
         (["mean.pth", "student.pth"], "at least two files, got 1"),
         (["mean.pth", "student.pth", "teacher.pth", "--shares", "1"], "1 shares for 2 files"),
         (["mean.pth", "student.pth", "teacher.pth", "--shares", "0", "0"], "not all 0"),
+        (["mean.pth", "student.pth", "teacher.pth", "--shares", "nan", "1"], "must be finite"),
+        (["student.pth", "student.pth", "teacher.pth"], "would overwrite what it is made of"),
+        (["mean.pth", "teacher.pth", "student.pth"], "it has a student, the other one not"),
+        (["mean.pth", "student.pth", "nan.pth"], "student.conv.weight would be infinite or NaN"),
+        (["mean.pth", "state.pth", "teacher.pth"], "state.pth: state_dict is no tensor"),
         (["mean.pth", "student.pth", "no.pth"], "there are no weights at 'no.pth'"),
         (["mean.pth", "student.pth", "notes.txt"], "notes.txt: weights are read from .pth"),
         (["mean.bin", "student.pth", "teacher.pth"], "mean.bin: the result is a .pth file"),
@@ -99,6 +104,9 @@ def test_another_model_is_named(files, tmp_path, change, message):
 def test_what_cannot_be_averaged_is_said(files, tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "notes.txt").write_text("no weights")
+    torch.save(spotter(1.0) | {"conv.weight": torch.full((2, 3), torch.nan)}, "nan.pth")
+    torch.save({"state_dict": spotter(1.0)}, "state.pth")
     assert main(arguments) == 2
     assert message in capsys.readouterr().err
     assert not (tmp_path / "mean.pth").exists()
+    assert read_weights("student.pth")["student.norm.bias"].tolist() == [3.0, -3.0]

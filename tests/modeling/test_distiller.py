@@ -310,6 +310,7 @@ def test_beside_a_frozen_student_the_selector_learns_as_ever(changes):
     frozen.teacher.load_state_dict(distiller.teacher.state_dict())
     frozen.eval().train()  # as around an evaluation
     before = {name: tensor.clone() for name, tensor in frozen.student.state_dict().items()}
+    assert not any(m.training for m in frozen.student.modules()) and frozen.selector.training
     inputs = make_batch()
     expected, _ = step(distiller, inputs)
     losses, _ = step(frozen, inputs)

@@ -38,7 +38,6 @@ def test_keys_reach_their_parts():
         MODEL__DISTILL__SELECTOR__COST_EXPONENT=2.0,
         MODEL__DISTILL__SELECTOR__INPUT_SCALE=0.5,
         MODEL__RECOGNITION__ROI__JITTER=0.15,
-        MODEL__DISTILL__FREEZE_STATISTICS=True,
         MODEL__DISTILL__FREEZE_STUDENT=True,
         MODEL__DISTILL__NUM_SEQUENCES=2,
         MODEL__DISTILL__BEAM_WIDTH=4,
@@ -49,7 +48,7 @@ def test_keys_reach_their_parts():
     assert distiller.settings == DistillationSettings(
         *(0.1, 0.2, 0.3, 0.4, 0.5, 0.6),
         *("ground_truth", "best_scale", 0.05, 0.25, 0.5),
-        *(0.15, True, True, 2, 4, torch.bfloat16),
+        *(0.15, False, True, 2, 4, torch.bfloat16),
     )
     policy = distiller.policy
     assert isinstance(policy, DynamicScale)

@@ -279,6 +279,11 @@ def test_another_gamma_takes_a_student_that_is_there(commands, tmp_path):
     assert command[command.index("MODEL.WEIGHTS") + 1] == str(student)
     assert all(word in command for word in SECOND_ROUND)
     assert command[command.index("MODEL.DISTILL.SELECTOR.GAMMA") + 1] == "0.5"
+    # Once it is there, the student that it began with is of no use.
+    (tmp_path / "dld_gamma0.5" / "inference" / "synthetic_val" / "evaluated.json").unlink()
+    commands.done.clear()
+    assert main(arguments[:-3]) == 0
+    assert commands.done == [("evaluate", "dld_gamma0.5")]
 
 
 def test_skd_only_has_no_selector_to_go_on_with(commands, tmp_path):

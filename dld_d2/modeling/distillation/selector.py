@@ -91,6 +91,8 @@ class ResolutionSelector(nn.Module):
             raise ValueError(f"the selector's input_scale is {input_scale}; take one in (0, 1]")
         self.input_scale = input_scale
         self.pooling = pooling
+        # Of antialiased bilinear interpolation by a half.
+        self.register_buffer("taps", torch.tensor([1.0, 3.0, 3.0, 1.0]) / 8, persistent=False)
         self.stem = _conv(3, channels[0], 7, 2, norm)
         self.blocks = nn.ModuleList(
             _ResidualBlock(i, o, norm)
@@ -126,7 +128,11 @@ class ResolutionSelector(nn.Module):
         sizes = torch.tensor(image_sizes, device=images.device) if padded else None
         x = _zero_padding(images, sizes)
         if self.input_scale < 1:
-            x = _shrink(x, sizes, self.input_scale)
+            x = (
+                _halve(x, sizes, self.taps)
+                if self.input_scale == 0.5
+                else _shrink(x, sizes, self.input_scale)
+            )
             if sizes is not None:
                 sizes = torch.tensor(
                     [
@@ -181,9 +187,6 @@ def _shrink(images: Tensor, sizes: Tensor | None, scale: float) -> Tensor:
     weight of those is what it does where the tensor itself ends.
     """
 
-    if scale == 0.5:
-        return _halve(images, sizes)
-
     def resize(x: Tensor) -> Tensor:
         return F.interpolate(x.contiguous(), scale_factor=scale, mode="bilinear", antialias=True)
 
@@ -194,18 +197,19 @@ def _shrink(images: Tensor, sizes: Tensor | None, scale: float) -> Tensor:
     return images / weight.clamp(min=1e-3)
 
 
-def _halve(images: Tensor, sizes: Tensor | None) -> Tensor:
-    """`_shrink` by 0.5: the filter is the same at every pixel then, and a convolution with it is
-    three times as fast."""
-    taps = images.new_tensor([1, 3, 3, 1]) / 8
+def _halve(images: Tensor, sizes: Tensor | None, taps: Tensor) -> Tensor:
+    """`_shrink` by 0.5: the filter, `taps` along both axes, is the same at every pixel then, and a
+    convolution with it is twice as fast."""
     channels, height, width = images.shape[1:]
     kernel = torch.outer(taps, taps).repeat(channels, 1, 1, 1)
     sums = F.conv2d(images, kernel, stride=2, padding=1, groups=channels)
     if sizes is None:
-        sizes = torch.tensor([[height, width]], device=images.device)
+        inside = taps.new_ones(1, height), taps.new_ones(1, width)
+    else:
+        inside = _inside(height, width, sizes)
     rows, columns = (
-        F.conv1d(inside[:, None].to(taps.dtype), taps[None, None], stride=2, padding=1)[:, 0]
-        for inside in _inside(height, width, sizes)
+        F.conv1d(axis[:, None].to(taps.dtype), taps[None, None], stride=2, padding=1)[:, 0]
+        for axis in inside
     )
     return sums / (rows[:, None, :, None] * columns[:, None, None, :]).clamp(min=1e-3)
 
