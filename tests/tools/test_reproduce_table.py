@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from reproduce_table import main, with_needed
+from detectron2.data import DatasetCatalog
+from reproduce_table import main, spread, with_needed
 from reproduction.measured import Measured, vanilla_at_cost
 from reproduction.plots import write_plots
 from reproduction.rows import ROWS, SECOND_ROUND, find_rows
@@ -19,6 +20,8 @@ from rich.console import Console
 from dld_d2.engine.checkpoint import read_weights
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.evaluation.bootstrap import hmean_intervals
+from dld_d2.predictor import TextSpotter
+from dld_d2.weights import weights_file
 
 REGIMES = ("large", "small")
 LEXICONS = ("none", "strong", "weak", "generic")
@@ -295,6 +298,26 @@ def test_skd_only_has_no_selector_to_go_on_with(commands, tmp_path):
     assert final == {"student.w": torch.tensor([2.0])}
 
 
+def test_equal_cost_is_that_of_the_other_row_as_it_is_evaluated(monkeypatch, tmp_path):
+    scenes = [DatasetCatalog.get("synthetic_val")[i] for i in range(40)]
+    monkeypatch.setattr("reproduction.runs.DatasetCatalog.get", lambda _: scenes)
+    file = weights_file("tiny_dld")
+    runs = Runs(tmp_path, dataset="synthetic_val", weights={"dld": file, "drs_only": file})
+    (row,) = find_rows(["drs_only_as_dld"])
+    opts = runs.inference_opts(row)
+    bias = float(opts[opts.index("MODEL.DISTILL.SELECTOR.COST_BIAS") + 1])
+    spotter = TextSpotter.pretrained("tiny_dld")
+    logits = torch.stack(list(spotter.scale_logits([s["read_image"]("BGR") for s in scenes])))
+
+    def cost(bias):
+        relative = spotter.model.relative_cost
+        return relative[(logits - bias * relative).argmax(dim=1)].mean().item()
+
+    # Both rows have the same weights here, and dld has a cost bias of its own.
+    assert cost(bias) == pytest.approx(cost(spotter.cost_bias))
+    assert cost(bias) < cost(0) - 0.005
+
+
 def test_a_training_that_fails_ends_it_with_its_last_lines(monkeypatch, tmp_path):
     def fail(command, stdout, **_):
         stdout.write("ConfigError: no such key\n")
@@ -321,6 +344,12 @@ def test_what_cannot_be_used_is_said_before_anything_is_trained(
     assert main(["--output", str(tmp_path), *arguments]) == 2
     assert message in capsys.readouterr().err
     assert commands.done == []
+
+
+def test_timed_images_are_of_the_whole_set():
+    assert spread(range(500), 4) == [0, 125, 250, 375]
+    assert spread(range(3), 60) == [0, 1, 2]
+    assert spread(range(7), 5) == [0, 1, 2, 4, 5]
 
 
 def test_who_begins_changes_and_first_times_do_not_count():

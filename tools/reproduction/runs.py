@@ -17,6 +17,7 @@ import dld_d2.data.builtin  # noqa: F401 (registers the data sets)
 from dld_d2.engine.average_weights import average_weights
 from dld_d2.engine.checkpoint import write_whole
 from dld_d2.engine.setup import setup_cfg
+from dld_d2.modeling.distillation.selector import select
 from dld_d2.predictor import TextSpotter
 
 from .rows import ROWS, SECOND_ROUND, SELECTOR, TEACHER, TEACHER_SHARE, Row
@@ -146,7 +147,8 @@ class Runs:
         biased = TextSpotter(setup_cfg(self._config(row), [*opts, *self._opts]))
         images = [item["read_image"]("BGR") for item in DatasetCatalog.get("synthetic_val")]
         logits = torch.stack(list(wanted.scale_logits(images)))
-        cost = wanted.model.relative_cost[logits.argmax(dim=1)].mean().item()
+        choice = select(logits, wanted.cost_bias, wanted.model.relative_cost)
+        cost = wanted.model.relative_cost[choice].mean().item()
         return biased.set_target_cost(images, cost).cost_bias
 
     def _config(self, row: Row) -> str:
