@@ -132,7 +132,7 @@ def _sweep(figure, swept: Mapping[float, Measured]) -> None:
         ]
         left.plot(gammas, means, marker="o", color=colors[regime], label=regime or "all images")
     left.set_ylabel("mean scale")
-    left.legend(fontsize=7)
+    left.legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
     y = np.array([100 * m.hmean(_CASE) for m in swept.values()])
     ends = 100 * np.array([m.interval(_CASE) for m in swept.values()]).T
     right.errorbar(gammas, y, yerr=np.abs(ends - y), marker="o", color="#d55e00", capsize=2)
