@@ -64,7 +64,9 @@ class Row:
 
 
 def _gamma(value: float) -> tuple[str, ...]:
-    return ("MODEL.DISTILL.SELECTOR.GAMMA", f"{value:g}")
+    """Overrides of a configuration for gamma 0.1."""
+    selector = "MODEL.DISTILL.SELECTOR"
+    return (f"{selector}.GAMMA", f"{value:g}", f"{selector}.COST_BIAS", "1.0")
 
 
 def _vanilla(scale: float) -> Row:
