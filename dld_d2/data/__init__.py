@@ -1,32 +1,24 @@
-"""Text data sets for Detectron2. Importing this package registers the built-in ones."""
+"""Text data sets for Detectron2.
 
-from . import builtin, synthetic  # register the built-in sets
-from .catalog import EVALUATOR_TYPE, register_text_dataset, set_default_policy
-from .formats import FORMATS, read_records
-from .index import TextIndex
-from .index_writer import write_index
-from .mapper import TextDatasetMapper
-from .records import DONT_CARE, ImageRecord
-from .registration_file import register_configured_datasets, register_from_yaml
-from .report import AnnotationError, AnnotationReport
-from .text_dataset import TextDataset
+The names below are imported when they are first used, so that a module which needs neither PyTorch
+nor Detectron2 loads without them. The built-in sets are registered by importing
+`dld_d2.data.builtin`, as `register_configured_datasets` does.
+"""
 
-__all__ = [
-    "DONT_CARE",
-    "EVALUATOR_TYPE",
-    "FORMATS",
-    "AnnotationError",
-    "AnnotationReport",
-    "ImageRecord",
-    "TextDataset",
-    "TextDatasetMapper",
-    "TextIndex",
-    "builtin",
-    "read_records",
-    "register_configured_datasets",
-    "register_from_yaml",
-    "register_text_dataset",
-    "set_default_policy",
-    "synthetic",
-    "write_index",
-]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "builtin": ["BUILTIN_DATASETS"],
+        "catalog": ["EVALUATOR_TYPE", "register_text_dataset", "set_default_policy"],
+        "formats.registry": ["FORMATS", "read_records"],
+        "index": ["TextIndex"],
+        "index_writer": ["write_index"],
+        "mapper": ["TextDatasetMapper"],
+        "records": ["ImageRecord"],
+        "registration_file": ["register_configured_datasets", "register_from_yaml"],
+        "report": ["AnnotationError", "AnnotationReport"],
+        "text_dataset": ["TextDataset"],
+    },
+)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .catalog import register_text_dataset
+from dld_d2.data.catalog import register_text_dataset
 
 __all__ = ["BUILTIN_DATASETS"]
 

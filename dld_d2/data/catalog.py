@@ -11,10 +11,11 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from .formats import check_options, get_reader, read_records
-from .index import TextIndex
-from .report import AnnotationError, AnnotationReport, BadAnnotationPolicy, check_policy
-from .text_dataset import TextDataset
+from dld_d2.data.formats.registry import check_options, get_reader, read_records
+from dld_d2.data.index import TextIndex
+from dld_d2.data.report import AnnotationError, AnnotationReport, BadAnnotationPolicy, check_policy
+from dld_d2.data.text_dataset import TextDataset
+from dld_d2.structures.lexicons import LEXICONS
 
 __all__ = [
     "EVALUATOR_TYPE",
@@ -27,7 +28,7 @@ __all__ = [
 
 EVALUATOR_TYPE = "text_spotting"
 INDEX_FORMAT = "index"
-LEXICON_NAMES = ("strong", "weak", "generic", "full")
+LEXICON_NAMES = tuple(name for name in LEXICONS if name != "none")
 
 # Where Detectron2, too, looks for data sets when the variable is not set.
 _DEFAULT_VARIABLES = {"DETECTRON2_DATASETS": "datasets"}

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from dld_d2.modeling.recognition.vocabulary import Vocabulary
+from dld_d2.structures.vocabulary import Vocabulary
 
 __all__ = ["RecognitionCoverage", "log_recognition_coverage", "recognition_coverage"]
 

@@ -25,8 +25,8 @@ from typing import Any
 
 import numpy as np
 
-from .records import ImageRecord
-from .report import AnnotationError
+from dld_d2.data.records import ImageRecord
+from dld_d2.data.report import AnnotationError
 
 __all__ = ["COLUMNS", "INDEX_KIND", "INDEX_VERSION", "OFFSETS", "TextIndex", "pack"]
 

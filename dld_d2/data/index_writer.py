@@ -15,10 +15,9 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from dld_d2 import __version__
-
-from .index import COLUMNS, INDEX_KIND, INDEX_VERSION, OFFSETS, pack
-from .records import ImageRecord
-from .report import AnnotationError
+from dld_d2.data.index import COLUMNS, INDEX_KIND, INDEX_VERSION, OFFSETS, pack
+from dld_d2.data.records import ImageRecord
+from dld_d2.data.report import AnnotationError
 
 __all__ = ["write_index"]
 

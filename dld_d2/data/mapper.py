@@ -15,8 +15,8 @@ from detectron2.structures import Instances
 
 from dld_d2.data.aug_input import TextAugInput
 from dld_d2.data.augmentation import build_augmentations
-from dld_d2.modeling.recognition.vocabulary import Vocabulary
-from dld_d2.structures import Polygons
+from dld_d2.structures.polygons import Polygons
+from dld_d2.structures.vocabulary import Vocabulary
 
 __all__ = ["TextDatasetMapper", "image_to_tensor", "load_image", "read_image"]
 

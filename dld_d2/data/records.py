@@ -12,14 +12,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from PIL import Image
 
-from .geometry import clip_to_image, region_area
-from .image_size import read_image_size
-from .report import AnnotationReport
+from dld_d2.data.geometry import clip_to_image, region_area
+from dld_d2.data.image_size import read_image_size
+from dld_d2.data.report import AnnotationReport
 
-__all__ = ["DONT_CARE", "ImageRecord", "RawWord", "image_id", "make_record"]
-
-# Transcription of a region that counts neither as a word nor as background, in the ICDAR sets.
-DONT_CARE = "###"
+__all__ = ["ImageRecord", "RawWord", "image_id", "make_record"]
 
 
 @dataclass(frozen=True, eq=False)

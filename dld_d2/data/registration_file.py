@@ -24,8 +24,9 @@ from typing import Any
 import yaml
 from detectron2.config import CfgNode
 
-from .catalog import expand_path, register_text_dataset, set_default_policy
-from .report import AnnotationError
+import dld_d2.data.builtin  # noqa: F401 (the names of the built-in sets are taken first)
+from dld_d2.data.catalog import expand_path, register_text_dataset, set_default_policy
+from dld_d2.data.report import AnnotationError
 
 __all__ = ["register_configured_datasets", "register_from_yaml"]
 

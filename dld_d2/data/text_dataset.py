@@ -10,8 +10,8 @@ import numpy as np
 from detectron2.structures import BoxMode
 from torch.utils.data import Dataset
 
-from .index import TextIndex
-from .records import ImageRecord, image_id
+from dld_d2.data.index import TextIndex
+from dld_d2.data.records import ImageRecord, image_id
 
 __all__ = ["TextDataset", "standard_annotations"]
 

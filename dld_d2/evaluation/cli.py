@@ -1,4 +1,5 @@
-"""The command line: `python tools/evaluate.py`, or `python -m dld_d2.evaluation`."""
+"""The command line: `dld-d2 evaluate`, which tools/evaluate.py and `python -m dld_d2.evaluation`
+are, too."""
 
 from __future__ import annotations
 
@@ -25,8 +26,7 @@ from dld_d2.evaluation.words import EvaluationInputError
 def build_parser() -> argparse.ArgumentParser:
     """The arguments of the command."""
     parser = argparse.ArgumentParser(
-        prog="evaluate.py",
-        description="Score a text spotter by the ICDAR end-to-end and word-spotting protocols.",
+        description="Score a text spotter by the ICDAR end-to-end and word-spotting protocols."
     )
     add = parser.add_argument
     add("--gt", required=True, metavar="ZIP", help="ground truth: zip or folder")

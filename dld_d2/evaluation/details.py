@@ -9,7 +9,7 @@ from pathlib import Path
 
 from dld_d2.evaluation.protocol import count_image
 from dld_d2.evaluation.report import Case, Report
-from dld_d2.evaluation.words import Word
+from dld_d2.structures.word import Word
 
 CORRECT, MISREAD, MISSED, FALSE, DONT_CARE = "correct", "misread", "missed", "false", "dont_care"
 OUTCOMES = (CORRECT, MISREAD, MISSED, FALSE, DONT_CARE)

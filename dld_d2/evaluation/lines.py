@@ -6,7 +6,8 @@ import re
 
 import numpy as np
 
-from dld_d2.evaluation.words import MAX_COORDINATE, EvaluationInputError, Word
+from dld_d2.evaluation.words import MAX_COORDINATE, EvaluationInputError
+from dld_d2.structures.word import Word
 
 _NUMBER = re.compile(
     r"\s*[+-]?(?:(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:e[+-]?[0-9]+)?|nan|inf|infinity)\s*",

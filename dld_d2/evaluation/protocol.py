@@ -15,7 +15,7 @@ import numpy as np
 
 from dld_d2.evaluation.geometry import Overlaps
 from dld_d2.evaluation.transcription import accepted_readings, dictionary_word, strip_commas
-from dld_d2.evaluation.words import DONT_CARE
+from dld_d2.structures.word import DONT_CARE
 
 END_TO_END = "end_to_end"
 WORD_SPOTTING = "word_spotting"

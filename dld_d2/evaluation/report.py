@@ -9,7 +9,7 @@ import numpy as np
 from dld_d2.evaluation.breakdown import Failures
 from dld_d2.evaluation.curves import Curve
 from dld_d2.evaluation.protocol import Counts, Match, Rates, Truth, rates
-from dld_d2.evaluation.words import Word
+from dld_d2.structures.word import Word
 
 
 @dataclass(slots=True, eq=False)

@@ -25,7 +25,8 @@ from dld_d2.evaluation.protocol import (
 )
 from dld_d2.evaluation.report import Case, ImageResult, Report
 from dld_d2.evaluation.submission import read_ground_truth, read_submission
-from dld_d2.evaluation.words import EvaluationInputError, Images, Word, as_words
+from dld_d2.evaluation.words import EvaluationInputError, Images, as_words
+from dld_d2.structures.word import Word
 
 LexiconSource = None | str | Path | Lexicon | ImageLexicons
 

@@ -10,13 +10,8 @@ from pathlib import Path
 
 from dld_d2.evaluation.archive import decode, read_members
 from dld_d2.evaluation.lines import format_line, parse_line
-from dld_d2.evaluation.words import (
-    EvaluationInputError,
-    EvaluationWarning,
-    Images,
-    Word,
-    as_words,
-)
+from dld_d2.evaluation.words import EvaluationInputError, EvaluationWarning, Images, as_words
+from dld_d2.structures.word import Word
 
 GT_NAMES = {  # pattern: the same for people
     r"gt_img_([0-9]+)\.txt": "gt_img_N.txt",

@@ -1,14 +1,22 @@
-"""The one record that everything here passes around: a word in an image."""
+"""Words as they come in: what is accepted in place of `Word`s, and how it is checked."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
-DONT_CARE = "###"
-"""Transcription of a ground-truth region that is neither rewarded nor punished (ICDAR RRC)."""
+from dld_d2.structures.word import DONT_CARE, Word
+
+__all__ = [
+    "DONT_CARE",
+    "MAX_COORDINATE",
+    "EvaluationInputError",
+    "EvaluationWarning",
+    "Images",
+    "Word",
+    "as_words",
+]
 
 MAX_COORDINATE = 1_000_000
 """Largest absolute coordinate accepted, in pixels: beyond it a file is corrupt, not large."""
@@ -20,21 +28,6 @@ class EvaluationInputError(ValueError):
 
 class EvaluationWarning(UserWarning):
     """Something in the input that changes no rule but that its author should know."""
-
-
-@dataclass(slots=True, eq=False)
-class Word:
-    """One word: where it is, what it says and how sure its finder was.
-
-    Attributes:
-        polygon: (K, 2) float64, pixels, columns x and y, K >= 3, in either direction, not closed.
-        text: the transcription; `"###"` marks a don't-care region of a ground truth.
-        score: confidence, higher is surer; None where there is none.
-    """
-
-    polygon: np.ndarray
-    text: str
-    score: float | None = None
 
 
 Images = Mapping[object, Sequence[Word | tuple]]
@@ -49,7 +42,8 @@ def as_words(images: Images, source: str) -> dict[str, list[Word]]:
         source: what to call them in messages, for example "submission".
 
     Returns:
-        str(image id) -> words, polygons as float64.
+        str(image id) -> words, polygons as float64. `detection_score` stays as it is: no protocol
+        uses it.
 
     Raises:
         EvaluationInputError: two ids equal as strings, a polygon that is not (K, 2) with K >= 3 or
@@ -71,7 +65,9 @@ def as_words(images: Images, source: str) -> dict[str, list[Word]]:
 def _as_word(word: Word | tuple, where: str) -> Word:
     if isinstance(word, Word):
         polygon, text, score = word.polygon, word.text, word.score
+        detection_score = word.detection_score
     else:
+        detection_score = None
         try:
             polygon, text, score = word if len(word) == 3 else (*word, None)
         except (TypeError, ValueError):
@@ -99,4 +95,4 @@ def _as_word(word: Word | tuple, where: str) -> Word:
             raise EvaluationInputError(f"{where}: the score {score!r} is no number") from None
         if not np.isfinite(score):
             raise EvaluationInputError(f"{where}: the score is {score}")
-    return Word(points, text, score)
+    return Word(points, text, score, detection_score)

@@ -1,6 +1,18 @@
-"""Geometry that Detectron2 lacks."""
+"""What all other packages share: words, their polygons, characters and lexicons.
 
-from .polygons import Polygons, points_in_polygons
-from .sizes import scaled_size
+Importing this package, and each module but `polygons`, loads neither PyTorch nor Detectron2; the
+names below are imported when they are first used.
+"""
 
-__all__ = ["Polygons", "points_in_polygons", "scaled_size"]
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "lexicons": ["LEXICONS"],
+        "polygons": ["Polygons", "points_in_polygons"],
+        "sizes": ["scaled_size"],
+        "vocabulary": ["PRINTABLE_ASCII", "Vocabulary"],
+        "word": ["DONT_CARE", "Word"],
+    },
+)

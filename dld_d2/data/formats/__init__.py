@@ -1,28 +1,11 @@
-"""One reader per annotation format. Importing this package registers them in `FORMATS`."""
+"""One reader per annotation format, in a module of the format's name.
 
-from . import (
-    coco_text,
-    datalist,
-    icdar2013,
-    icdar2015,
-    mlt2017,
-    polygon,
-    synthtext,
-    totaltext,
+`FORMATS` knows them all and imports each when it is first asked for.
+"""
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__,
+    submod_attrs={"registry": ["FORMATS", "check_options", "get_reader", "read_records"]},
 )
-from .registry import FORMATS, check_options, get_reader, read_records
-
-__all__ = [
-    "FORMATS",
-    "check_options",
-    "coco_text",
-    "datalist",
-    "get_reader",
-    "icdar2013",
-    "icdar2015",
-    "mlt2017",
-    "polygon",
-    "read_records",
-    "synthtext",
-    "totaltext",
-]

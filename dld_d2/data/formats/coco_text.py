@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ..records import ImageRecord, RawWord, make_record
-from ..report import AnnotationError, AnnotationReport
-from .flat_points import pair_coordinates
-from .json_file import load_object
-from .registry import FORMATS
+from dld_d2.data.formats.flat_points import pair_coordinates
+from dld_d2.data.formats.json_file import load_object
+from dld_d2.data.formats.registry import FORMATS
+from dld_d2.data.records import ImageRecord, RawWord, make_record
+from dld_d2.data.report import AnnotationError, AnnotationReport
 
 __all__ = ["coco_text"]
 

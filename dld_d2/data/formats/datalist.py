@@ -17,11 +17,12 @@ from typing import Any
 
 import numpy as np
 
-from ..records import DONT_CARE, ImageRecord, RawWord, make_record
-from ..report import AnnotationReport
-from .flat_points import pair_coordinates
-from .json_file import load_object
-from .registry import FORMATS
+from dld_d2.data.formats.flat_points import pair_coordinates
+from dld_d2.data.formats.json_file import load_object
+from dld_d2.data.formats.registry import FORMATS
+from dld_d2.data.records import ImageRecord, RawWord, make_record
+from dld_d2.data.report import AnnotationReport
+from dld_d2.structures.word import DONT_CARE
 
 __all__ = ["datalist"]
 

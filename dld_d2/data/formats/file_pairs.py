@@ -7,9 +7,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ..image_size import IMAGE_SUFFIXES
-from ..records import image_id
-from ..report import AnnotationError, AnnotationReport
+from dld_d2.data.image_size import IMAGE_SUFFIXES
+from dld_d2.data.records import image_id
+from dld_d2.data.report import AnnotationError, AnnotationReport
 
 __all__ = ["FilePair", "pair_files"]
 

@@ -15,11 +15,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from ..records import ImageRecord
-from ..report import AnnotationReport
-from .icdar2015 import parse_quadrilateral
-from .registry import FORMATS
-from .text_lines import numbers, read_word_files
+from dld_d2.data.formats.icdar2015 import parse_quadrilateral
+from dld_d2.data.formats.registry import FORMATS
+from dld_d2.data.formats.text_lines import numbers, read_word_files
+from dld_d2.data.records import ImageRecord
+from dld_d2.data.report import AnnotationReport
 
 __all__ = ["icdar2013"]
 

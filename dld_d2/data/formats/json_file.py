@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from ..report import AnnotationError
+from dld_d2.data.report import AnnotationError
 
 __all__ = ["load_object"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.io import loadmat
 
-from ..report import AnnotationError
+from dld_d2.data.report import AnnotationError
 
 __all__ = ["load_variables"]
 

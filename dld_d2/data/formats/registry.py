@@ -2,18 +2,67 @@
 
 from __future__ import annotations
 
+import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
-from detectron2.utils.registry import Registry
+from fvcore.common.registry import Registry
 
-from ..records import ImageRecord, image_id
-from ..report import AnnotationError, AnnotationReport
+from dld_d2.data.records import ImageRecord, image_id
+from dld_d2.data.report import AnnotationError, AnnotationReport
 
 __all__ = ["FORMATS", "check_options", "get_reader", "read_records"]
 
-FORMATS = Registry("FORMATS")
+Reader = Callable[..., Iterator[ImageRecord]]
+
+# Names of the readers that come with the package, each in the module of this name.
+_BUILTIN = (
+    "coco_text",
+    "datalist",
+    "icdar2013",
+    "icdar2015",
+    "mlt2017",
+    "polygon",
+    "synthtext",
+    "totaltext",
+)
+
+
+class _Formats(Registry):
+    """A registry that imports the built-in readers when they are first asked for."""
+
+    def _do_register(self, name: str, obj: object) -> None:
+        # A reader of a user's must not take the place of one that is just not imported yet.
+        assert name not in _BUILTIN or obj.__module__ == _module(name), (
+            f"{name!r} is a built-in annotation format; choose another name"
+        )
+        super()._do_register(name, obj)
+
+    def get(self, name: str) -> Reader:
+        if name in _BUILTIN:
+            importlib.import_module(_module(name))
+        return super().get(name)
+
+    def __contains__(self, name: str) -> bool:
+        return name in _BUILTIN or super().__contains__(name)
+
+    def __iter__(self) -> Iterator[tuple[str, Reader]]:
+        for name in _BUILTIN:
+            self.get(name)
+        return super().__iter__()
+
+    def __repr__(self) -> str:
+        return f"Registry of FORMATS: {', '.join(name for name, _ in self)}"
+
+    __str__ = __repr__
+
+
+def _module(name: str) -> str:
+    return f"{__package__}.{name}"
+
+
+FORMATS = _Formats("FORMATS")
 FORMATS.__doc__ = """
 Registry of annotation formats. A reader is a generator function
 
@@ -23,8 +72,6 @@ named like its format. It yields one `ImageRecord` per image in a fixed order, m
 `make_record`, sets `report.expected`, and tells `report.bad` of what it cannot use. Its further
 keyword arguments are the options of `register_text_dataset`.
 """
-
-Reader = Callable[..., Iterator[ImageRecord]]
 
 
 def get_reader(format: str) -> Reader:

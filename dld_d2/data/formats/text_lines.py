@@ -5,9 +5,10 @@ from __future__ import annotations
 import codecs
 from collections.abc import Callable, Iterator, Sequence
 
-from ..records import DONT_CARE, ImageRecord, RawWord, make_record
-from ..report import AnnotationReport
-from .file_pairs import pair_files
+from dld_d2.data.formats.file_pairs import pair_files
+from dld_d2.data.records import ImageRecord, RawWord, make_record
+from dld_d2.data.report import AnnotationReport
+from dld_d2.structures.word import DONT_CARE
 
 __all__ = ["numbers", "read_lines", "read_word_files"]
 

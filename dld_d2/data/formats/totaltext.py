@@ -19,12 +19,12 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from ..records import ImageRecord, RawWord, make_record
-from ..report import AnnotationError, AnnotationReport
-from .file_pairs import pair_files
-from .matlab import load_variables
-from .registry import FORMATS
-from .text_lines import numbers, read_lines
+from dld_d2.data.formats.file_pairs import pair_files
+from dld_d2.data.formats.matlab import load_variables
+from dld_d2.data.formats.registry import FORMATS
+from dld_d2.data.formats.text_lines import numbers, read_lines
+from dld_d2.data.records import ImageRecord, RawWord, make_record
+from dld_d2.data.report import AnnotationError, AnnotationReport
 
 __all__ = ["totaltext"]
 

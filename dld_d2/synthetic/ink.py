@@ -7,13 +7,13 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .compose import Block, BlockWord, Style, run_of
-from .config import SceneConfig
-from .draws import Draws
-from .fonts import EM
-from .layout import PlacedBlock
-from .placement import Arc, Placement, Plane
-from .texture import color_of_luma, luma, white_noise
+from dld_d2.synthetic.compose import Block, BlockWord, Style, run_of
+from dld_d2.synthetic.config import SceneConfig
+from dld_d2.synthetic.draws import Draws
+from dld_d2.synthetic.fonts import EM
+from dld_d2.synthetic.layout import PlacedBlock
+from dld_d2.synthetic.placement import Arc, Placement, Plane
+from dld_d2.synthetic.texture import color_of_luma, luma, white_noise
 
 __all__ = ["coverage", "draw_block"]
 

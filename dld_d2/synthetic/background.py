@@ -9,11 +9,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..image_size import IMAGE_SUFFIXES
-from ..report import AnnotationError
-from .config import SceneConfig
-from .draws import Draws
-from .texture import color_of_luma, smooth_field, texture
+from dld_d2.data.image_size import IMAGE_SUFFIXES
+from dld_d2.data.report import AnnotationError
+from dld_d2.synthetic.config import SceneConfig
+from dld_d2.synthetic.draws import Draws
+from dld_d2.synthetic.texture import color_of_luma, smooth_field, texture
 
 __all__ = ["make_background"]
 

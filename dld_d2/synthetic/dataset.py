@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from torch.utils.data import Dataset
 
-from ..records import ImageRecord, image_id
-from ..text_dataset import standard_annotations
-from .config import SceneConfig
-from .layout import SceneLayout, lay_out
-from .scene import draw_scene
+from dld_d2.data.records import ImageRecord, image_id
+from dld_d2.data.text_dataset import standard_annotations
+from dld_d2.synthetic.config import SceneConfig
+from dld_d2.synthetic.layout import SceneLayout, lay_out
+from dld_d2.synthetic.scene import draw_scene
 
 __all__ = ["SceneReader", "SyntheticDataset"]
 

@@ -9,20 +9,20 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..geometry import clip_to_image, region_area
-from ..records import DONT_CARE
-from .compose import (
+from dld_d2.data.geometry import clip_to_image, region_area
+from dld_d2.structures.word import DONT_CARE
+from dld_d2.synthetic.compose import (
     MAX_ENLARGEMENT,
     Block,
     BlockWord,
     compose_block,
     compose_picture,
 )
-from .config import Population, SceneConfig
-from .draws import Draws
-from .fonts import Font, scene_fonts
-from .placement import Arc, Placement, Plane, convex_apart
-from .word_crops import WordCrop, read_word_crops
+from dld_d2.synthetic.config import Population, SceneConfig
+from dld_d2.synthetic.draws import Draws
+from dld_d2.synthetic.fonts import Font, scene_fonts
+from dld_d2.synthetic.placement import Arc, Placement, Plane, convex_apart
+from dld_d2.synthetic.word_crops import WordCrop, read_word_crops
 
 __all__ = ["PlacedBlock", "SceneLayout", "SceneWord", "lay_out"]
 

@@ -7,23 +7,13 @@ from functools import lru_cache, partial
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+from dld_d2.data.catalog import EVALUATOR_TYPE
 from dld_d2.evaluation.lexicon import ImageLexicons, Lexicon
+from dld_d2.synthetic.config import SceneConfig
+from dld_d2.synthetic.dataset import SyntheticDataset
+from dld_d2.synthetic.lexicons import generic_lexicon, strong_lexicons, weak_lexicon
 
-from ..catalog import EVALUATOR_TYPE
-from .config import DENSE_REGIMES, SceneConfig
-from .dataset import SyntheticDataset
-from .lexicons import generic_lexicon, strong_lexicons, weak_lexicon
-
-__all__ = ["SPLITS", "register_synthetic_dataset", "scene_lexicon"]
-
-# Split -> number of scenes, seed, and what they look like. The test set is frozen: tests/data has
-# its digest.
-SPLITS: dict[str, tuple[int, int, SceneConfig]] = {
-    "train": (20_000, 1, SceneConfig()),
-    "val": (200, 2, SceneConfig()),
-    "test": (500, 3, SceneConfig()),
-    "dense": (40_000, 4, SceneConfig(regimes=DENSE_REGIMES)),
-}
+__all__ = ["register_synthetic_dataset", "scene_lexicon"]
 
 
 @dataclass
@@ -92,13 +82,3 @@ def scene_lexicon(name: str, kind: str) -> Lexicon | ImageLexicons:
         return ImageLexicons(strong_lexicons(dataset), source=f"the strong lexicons of {name}")
     words = {"weak": weak_lexicon, "generic": generic_lexicon}[kind](dataset)
     return Lexicon(words)
-
-
-def _register_splits() -> None:
-    for split, (length, seed, config) in SPLITS.items():
-        register_synthetic_dataset(
-            f"synthetic_{split}", length=length, seed=seed, config=config, prefix=split
-        )
-
-
-_register_splits()

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
-from .config import SceneConfig
-from .draws import Draws
+from dld_d2.synthetic.config import SceneConfig
+from dld_d2.synthetic.draws import Draws
 
 __all__ = ["TextSource", "word_list"]
 

@@ -7,9 +7,9 @@ import math
 import cv2
 import numpy as np
 
-from .config import SceneConfig
-from .draws import Draws
-from .texture import smooth_field, white_noise
+from dld_d2.synthetic.config import SceneConfig
+from dld_d2.synthetic.draws import Draws
+from dld_d2.synthetic.texture import smooth_field, white_noise
 
 __all__ = ["photograph"]
 

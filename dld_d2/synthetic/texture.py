@@ -7,7 +7,7 @@ from functools import lru_cache
 import cv2
 import numpy as np
 
-from .draws import Draws
+from dld_d2.synthetic.draws import Draws
 
 __all__ = ["LUMA", "color_of_luma", "luma", "smooth_field", "texture", "white_noise"]
 

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from ..image_size import read_image_size
-from ..report import AnnotationError
+from dld_d2.data.image_size import read_image_size
+from dld_d2.data.report import AnnotationError
 
 __all__ = ["LABELS", "WordCrop", "read_word_crops"]
 

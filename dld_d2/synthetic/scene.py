@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from .background import make_background
-from .camera import photograph
-from .config import SceneConfig
-from .draws import Draws
-from .ink import draw_block
-from .layout import SceneLayout, lay_out
+from dld_d2.synthetic.background import make_background
+from dld_d2.synthetic.camera import photograph
+from dld_d2.synthetic.config import SceneConfig
+from dld_d2.synthetic.draws import Draws
+from dld_d2.synthetic.ink import draw_block
+from dld_d2.synthetic.layout import SceneLayout, lay_out
 
 __all__ = ["draw_scene"]
 

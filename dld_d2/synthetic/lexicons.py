@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from dld_d2.data.records import image_id
 from dld_d2.evaluation.transcription import MIN_DICTIONARY_WORD_LENGTH, dictionary_word
-
-from ..records import image_id
-from .dataset import SyntheticDataset
-from .draws import Draws
-from .texts import word_list
+from dld_d2.synthetic.dataset import SyntheticDataset
+from dld_d2.synthetic.draws import Draws
+from dld_d2.synthetic.texts import word_list
 
 __all__ = ["STRONG_SIZE", "generic_lexicon", "strong_lexicons", "weak_lexicon"]
 

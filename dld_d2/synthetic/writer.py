@@ -1,10 +1,10 @@
-"""Scenes as files: images, annotations in several forms, lexicons and a contact sheet."""
+"""Scenes as files: images, annotations in several forms, lexicons."""
 
 from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,15 +12,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from dld_d2.visualization import DrawnWord, draw_words, side_by_side
+from dld_d2.data.index_writer import write_index
+from dld_d2.data.records import ImageRecord, image_id
+from dld_d2.synthetic.config import LAYOUT_VERSION
+from dld_d2.synthetic.dataset import SyntheticDataset
+from dld_d2.synthetic.lexicons import generic_lexicon, strong_lexicons, weak_lexicon
 
-from ..index_writer import write_index
-from ..records import ImageRecord, image_id
-from .config import LAYOUT_VERSION
-from .dataset import SyntheticDataset
-from .lexicons import generic_lexicon, strong_lexicons, weak_lexicon
-
-__all__ = ["contact_sheet", "write_annotations", "write_lexicons", "write_scene"]
+__all__ = ["write_annotations", "write_lexicons", "write_scene"]
 
 _JPEG_QUALITY = 95
 
@@ -76,54 +74,6 @@ def write_lexicons(dataset: SyntheticDataset, folder: Path) -> None:
     with zipfile.ZipFile(folder / "strong_lexicon.zip", "w", zipfile.ZIP_DEFLATED) as archive:
         for name, words in strong_lexicons(dataset).items():
             archive.writestr(f"voc_img_{name}.txt", "\n".join(words) + "\n")
-
-
-def contact_sheet(
-    dataset: SyntheticDataset, columns: int = 4, *, annotated: bool = True
-) -> np.ndarray:
-    """A row of scenes for each regime, at full size.
-
-    Args:
-        columns: scenes in a row; fewer where the set has fewer.
-        annotated: outline the words, don't-care ones hatched in grey.
-
-    Returns:
-        (H, W, 3) uint8 BGR.
-    """
-    rows: dict[str, list[int]] = {name: [] for name in dataset.config.regimes}
-    for index in range(len(dataset)):
-        regime = image_id(dataset.record(index).file_name).rsplit("_", 1)[-1]
-        if len(rows[regime]) < columns:
-            rows[regime].append(index)
-        if all(len(row) == columns for row in rows.values()):
-            break
-    strips = [_strip([dataset[i] for i in row], annotated) for row in rows.values() if row]
-    width = max(strip.shape[1] for strip in strips)
-    white = (255, 255, 255)
-    return np.concatenate(
-        [
-            cv2.copyMakeBorder(s, 0, 8, 0, width - s.shape[1], cv2.BORDER_CONSTANT, value=white)
-            for s in strips
-        ]
-    )
-
-
-def _strip(items: Sequence[dict[str, Any]], annotated: bool) -> np.ndarray:
-    images = []
-    for item in items:
-        image = item["read_image"]("BGR")
-        if annotated:
-            words = [
-                DrawnWord(
-                    np.reshape(word["segmentation"][0], (-1, 2)),
-                    color="grey" if word["ignore"] else "orange",
-                    hatched=word["ignore"],
-                )
-                for word in item["annotations"]
-            ]
-            image = draw_words(image, words)
-        images.append(image)
-    return side_by_side(images, [item["image_id"] for item in items])
 
 
 def _written(dataset: SyntheticDataset, folder: Path, suffix: str) -> Iterator[ImageRecord]:

@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from .config import SceneConfig
-from .draws import Draws
-from .fonts import Font, TextRun
-from .texts import TextSource
-from .word_crops import WordCrop
+from dld_d2.synthetic.config import SceneConfig
+from dld_d2.synthetic.draws import Draws
+from dld_d2.synthetic.fonts import Font, TextRun
+from dld_d2.synthetic.texts import TextSource
+from dld_d2.synthetic.word_crops import WordCrop
 
 __all__ = [
     "MAX_ENLARGEMENT",
