@@ -2,40 +2,48 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
-from .decoder import AttentionDecoder, DecoderState, Memory
-from .vocabulary import Vocabulary
+from dld_d2.modeling.recognition.decoding import BestSequences
+from dld_d2.structures.vocabulary import Vocabulary
 
-__all__ = ["BeamResult", "beam_search"]
+__all__ = ["SteppingDecoder", "beam_search"]
 
 
-class BeamResult(NamedTuple):
-    """The K most probable texts of each of N words, best first.
+class SteppingDecoder(Protocol):
+    """A decoder that predicts one character after the other.
 
-    Attributes:
-        sequences: (N, K, T) int64 as `Vocabulary.encode` gives them: characters, then `end`, then
-            `PADDING`; T is the length of the longest. A sequence may be `end` alone.
-        log_probabilities: (N, K) of the sequences, `end` included. Where fewer than K sequences
-            exist, -inf, and the sequence is all `PADDING`.
+    `memory` and `initial_state` are named tuples of tensors, a row for each word.
     """
 
-    sequences: Tensor
-    log_probabilities: Tensor
+    num_classes: int
+    begin: int
+    end: int
+
+    def memory(self, context: Tensor) -> Any:
+        """What is computed once per word out of contextual features (N, L, C); its first element
+        has N rows and the features' type."""
+
+    def initial_state(self, context: Tensor) -> Any:
+        """Before the first character; `context` has N rows."""
+
+    def step(self, memory: Any, previous: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """(N, V) logits of the next character after classes `previous`, (N,), and the new state.
+        The logits are the caller's to write to."""
 
 
 @torch.no_grad()
 def beam_search(
-    decoder: AttentionDecoder,
+    decoder: SteppingDecoder,
     context: Tensor,
     *,
     width: int,
     num_sequences: int,
     max_length: int,
-) -> BeamResult:
+) -> BestSequences:
     """Search for the texts that the decoder finds most probable.
 
     All beams of all words are extended together, each fed with its own characters. A beam that has
@@ -63,8 +71,9 @@ def beam_search(
     if max_length < 1:
         raise ValueError(f"max_length is {max_length}; a word has at least one character")
     N, device, end = len(context), context.device, decoder.end
-    memory = Memory(*(x.repeat_interleave(width, dim=0) for x in decoder.memory(context)))
-    state = decoder.initial_state(memory.context)
+    memory = decoder.memory(context)
+    memory = type(memory)(*(x.repeat_interleave(width, dim=0) for x in memory))
+    state = decoder.initial_state(memory[0])
     previous = torch.full((N * width,), decoder.begin, device=device)
     first_beams = torch.arange(0, N * width, width, device=device)[:, None]
 
@@ -90,7 +99,7 @@ def beam_search(
         sequences[..., t] = token.masked_fill(ended.gather(1, parent), Vocabulary.PADDING)
         ended = token == end
         previous = token.flatten()
-        state = DecoderState(*(x[(first_beams + parent).flatten()] for x in state))
+        state = type(state)(*(x[(first_beams + parent).flatten()] for x in state))
         # What has not ended can only become less probable: once the K best have, they stay.
         # Looking costs one wait for the device per character; a word has five on average.
         if (ended | log_probability.isneginf())[:, :num_sequences].all():
@@ -100,4 +109,4 @@ def beam_search(
     absent = log_probability.isneginf()[..., None]
     sequences = sequences[:, :num_sequences].masked_fill(absent, Vocabulary.PADDING)
     longest = int((sequences != Vocabulary.PADDING).sum(dim=2).max())
-    return BeamResult(sequences[..., :longest], log_probability)
+    return BestSequences(sequences[..., :longest], log_probability)

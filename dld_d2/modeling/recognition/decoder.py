@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .initialization import initialize_lstm
-from .vocabulary import Vocabulary
+from dld_d2.modeling.recognition.beam_search import beam_search
+from dld_d2.modeling.recognition.decoding import BestSequences, CharacterDecoder
+from dld_d2.modeling.recognition.initialization import initialize_lstm
+from dld_d2.structures.vocabulary import Vocabulary
 
-__all__ = ["AttentionDecoder", "DecoderState", "Memory"]
+__all__ = ["AttentionDecoder", "DecoderState", "Memory", "Trace"]
 
 
 class Memory(NamedTuple):
@@ -28,7 +30,21 @@ class DecoderState(NamedTuple):
     cell: Tensor
 
 
-class AttentionDecoder(nn.Module):
+class Trace(NamedTuple):
+    """Decoding of N words along texts of T characters, step by step.
+
+    Attributes:
+        logits: (N, T, V).
+        attention: (N, T, L), where the decoder looked at each step; sums to 1 over L.
+        glimpses: (N, T, C), what it saw there: the contextual features' mean by that attention.
+    """
+
+    logits: Tensor
+    attention: Tensor
+    glimpses: Tensor
+
+
+class AttentionDecoder(CharacterDecoder):
     """An LSTM cell that attends additively (Bahdanau et al., 2015) to the contextual features.
 
     At each step the previous state asks for a context vector; the cell is fed that vector and the
@@ -73,12 +89,18 @@ class AttentionDecoder(nn.Module):
         Returns:
             (N, V) logits and the new state.
         """
+        logits, state, _, _ = self._step(memory, previous, state)
+        return logits, state
+
+    def _step(
+        self, memory: Memory, previous: Tensor, state: DecoderState
+    ) -> tuple[Tensor, DecoderState, Tensor, Tensor]:
         energy = self.energy(torch.tanh(memory.keys + self.query(state.hidden)[:, None]))
         attention = energy.softmax(dim=1)  # N, L, 1
         attended = (attention * memory.context).sum(dim=1)
         one_hot = F.one_hot(previous, self.num_classes).to(attended.dtype)
         state = DecoderState(*self.cell(torch.cat([attended, one_hot], dim=1), state))
-        return self.classifier(state.hidden), state
+        return self.classifier(state.hidden), state, attention.squeeze(-1), attended
 
     def forward(self, context: Tensor, texts: Tensor) -> Tensor:
         """Logits along given texts (teacher forcing).
@@ -91,15 +113,19 @@ class AttentionDecoder(nn.Module):
             (N, T, V): element t is predicted from the characters before t. What stands at padded
             positions means nothing.
         """
+        return self.trace(context, texts).logits
+
+    def trace(self, context: Tensor, texts: Tensor) -> Trace:
+        """As `forward`, with what the decoder attended to."""
         memory, state = self.memory(context), self.initial_state(context)
         # Padding is no class; any class will do there, since those positions are not judged.
         known = texts.clamp(min=0)
         first = torch.full_like(known[:, :1], self.begin)
-        logits = []
+        steps = []
         for previous in torch.cat([first, known[:, :-1]], dim=1).unbind(dim=1):
-            step_logits, state = self.step(memory, previous, state)
-            logits.append(step_logits)
-        return torch.stack(logits, dim=1)
+            logits, state, attention, attended = self._step(memory, previous, state)
+            steps.append((logits, attention, attended))
+        return Trace(*(torch.stack(parts, dim=1) for parts in zip(*steps, strict=True)))
 
     @torch.no_grad()
     def greedy(self, context: Tensor, max_length: int) -> tuple[Tensor, Tensor]:
@@ -139,3 +165,11 @@ class AttentionDecoder(nn.Module):
             else torch.empty((len(context), 0), dtype=torch.int64, device=context.device)
         )
         return tokens, (log_probability / steps.clamp(min=1)).exp()
+
+    def k_best(
+        self, context: Tensor, *, num_sequences: int, width: int, max_length: int
+    ) -> BestSequences:
+        """By `beam_search`."""
+        return beam_search(
+            self, context, width=width, num_sequences=num_sequences, max_length=max_length
+        )

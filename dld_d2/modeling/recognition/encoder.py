@@ -6,7 +6,7 @@ import torch.nn.functional as F
 from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 
-from .initialization import initialize_lstm
+from dld_d2.modeling.recognition.initialization import initialize_lstm
 
 __all__ = ["ContextEncoder", "SequenceEncoder"]
 
@@ -48,6 +48,13 @@ class SequenceEncoder(nn.Module):
             conv(channels, kernel_size=2, stride=(2, 1), padding=(0, 1)),
             conv(channels, kernel_size=2),
         )
+
+    @staticmethod
+    def output_size(height: int, width: int) -> tuple[int, int]:
+        """Rows and columns that are left of crops of a size."""
+        rows, columns = height // 2, width + 1  # pooling, padded at both sides of a row
+        rows, columns = rows // 2, columns + 1  # the convolution of stride (2, 1), likewise
+        return rows - 1, columns - 1
 
     def forward(self, crops: Tensor) -> Tensor:
         """(N, in_channels, H, W) -> (N, L, channels); rows that remain follow one another."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import torch
@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from detectron2.structures import Instances
 from torch import Tensor
 
-from dld_d2.structures import Polygons
+from dld_d2.structures.polygons import Polygons
 
 __all__ = ["BoxMasks", "Regions", "Shape", "jitter_targets"]
 
@@ -65,24 +65,22 @@ class Regions:
         return len(self.boxes)
 
     @classmethod
-    def from_targets(cls, targets: Sequence[Instances], keep: Sequence[Tensor]) -> Regions:
-        """Ground-truth regions, in target order.
+    def from_targets(cls, targets: Sequence[Instances]) -> Regions:
+        """All ground-truth regions, in target order.
 
         Args:
             targets: one `Instances` per image with `gt_boxes` and `gt_masks` (`Polygons`). Where
                 they have a `gt_jitter` (see `jitter_targets`), the boxes are moved by it and the
                 polygons stretched with them.
-            keep: per image (N_i,) bool, which of its instances to take.
         """
-        kept = list(zip(targets, keep, strict=True))
         regions = cls(
-            image_index=_image_index([int(k.sum()) for k in keep], targets[0].gt_boxes.device),
-            boxes=torch.cat([t.gt_boxes.tensor[k] for t, k in kept]),
-            shape=Polygons.cat([t.gt_masks[k] for t, k in kept]),
+            image_index=_image_index([len(t) for t in targets], targets[0].gt_boxes.device),
+            boxes=torch.cat([t.gt_boxes.tensor for t in targets]),
+            shape=Polygons.cat([t.gt_masks for t in targets]),
         )
         if not targets[0].has("gt_jitter"):
             return regions
-        return regions._moved(torch.cat([t.gt_jitter[k] for t, k in kept]))
+        return regions._moved(torch.cat([t.gt_jitter for t in targets]))
 
     def _moved(self, amounts: Tensor) -> Regions:
         """With the sides of each box moved by `amounts`, (N, 4), times its shorter side."""
@@ -92,6 +90,10 @@ class Regions:
         vertices = (self.shape.vertices - corner[:, None]) * stretch[:, None] + boxes[:, None, :2]
         return Regions(self.image_index, boxes, Polygons(vertices))
 
+    def in_image(self, index: int) -> Regions:
+        """The same regions of the first image in another image of the batch."""
+        return replace(self, image_index=self.image_index + index)
+
     @classmethod
     def from_predictions(cls, instances: Sequence[Instances], threshold: float) -> Regions:
         """Detected regions: `pred_boxes` and `pred_masks` (N_i, 1, S, S) of Detectron2's heads."""
@@ -99,15 +101,6 @@ class Regions:
         masks = torch.cat([i.pred_masks[:, 0] for i in instances])
         index = _image_index([len(i) for i in instances], boxes.device)
         return cls(index, boxes, BoxMasks(masks, boxes, threshold))
-
-    @classmethod
-    def whole_image(cls, image_size: tuple[int, int], device: torch.device) -> Regions:
-        """The first image (height, width) as a single region."""
-        height, width = image_size
-        corners = torch.tensor([[0, 0], [width, 0], [width, height], [0, height]], device=device)
-        polygons = Polygons(corners[None].float())
-        index = torch.zeros(1, dtype=torch.int64, device=device)
-        return cls(index, polygons.get_bounding_boxes().tensor, polygons)
 
 
 def jitter_targets(targets: Sequence[Instances], amount: float) -> list[Instances]:

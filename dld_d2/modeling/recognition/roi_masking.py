@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 
-from .regions import Regions
+from dld_d2.modeling.recognition.regions import Regions
 
 __all__ = ["RoIMasking"]
 

@@ -1,6 +1,2 @@
-"""What can be distilled: the contract, and one file per spotter."""
-
-from .contract import Spotter
-from .mask_rcnn import MaskRCNNSpotter
-
-__all__ = ["MaskRCNNSpotter", "Spotter"]
+"""What can be distilled: the contract, what all spotters share, and a folder for each spotter, with
+its model in `spotter.py` and its keys, set by `add_config`, in `config.py`."""

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 
-__all__ = ["POOLINGS", "ResolutionSelector", "gumbel_select", "select", "temperature"]
+__all__ = ["POOLINGS", "ResolutionSelector", "select"]
 
 POOLINGS = ("mean", "mean_max")
 
@@ -85,10 +85,12 @@ class ResolutionSelector(nn.Module):
         super().__init__()
         if pooling not in POOLINGS:
             raise ValueError(
-                f"the selector's pooling is {pooling!r}; known are {', '.join(POOLINGS)}"
+                f"MODEL.DYNAMIC.SELECTOR.POOLING is {pooling!r}; known are {', '.join(POOLINGS)}"
             )
         if not 0 < input_scale <= 1:
-            raise ValueError(f"the selector's input_scale is {input_scale}; take one in (0, 1]")
+            raise ValueError(
+                f"MODEL.DYNAMIC.SELECTOR.INPUT_SCALE is {input_scale}; take one in (0, 1]"
+            )
         self.input_scale = input_scale
         self.pooling = pooling
         # Of antialiased bilinear interpolation by a half.
@@ -212,34 +214,6 @@ def _halve(images: Tensor, sizes: Tensor | None, taps: Tensor) -> Tensor:
         for axis in inside
     )
     return sums / (rows[:, None, :, None] * columns[:, None, None, :]).clamp(min=1e-3)
-
-
-def temperature(epoch: float, *, init: float = 5.0, sigma: float = 0.965) -> float:
-    """tau = tau_init * sigma^epoch, the temperature of `gumbel_select` in an epoch (from 0)."""
-    return init * sigma**epoch
-
-
-def gumbel_select(logits: Tensor, tau: float, generator: torch.Generator | None = None) -> Tensor:
-    """Draw a scale per image, each with its softmax probability (Jang et al., 2017).
-
-    Straight-through: the choice is hard, but its gradient is that of the softmax of the noisy
-    logits over tau.
-
-    Args:
-        logits: (B, k).
-        tau: temperature > 0; a low one makes the gradient sharper, the draw is the same.
-        generator: of the noise, on the logits' device.
-
-    Returns:
-        h, (B, k) float32 at least, exactly one-hot.
-    """
-    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    # On the CPU one draw in 2^24 is exactly 0, whose noise would be infinite and its softmax NaN.
-    tiny = torch.finfo(logits.dtype).tiny
-    noise = -torch.empty_like(logits).exponential_(generator=generator).clamp(min=tiny).log()
-    soft = ((logits + noise) / tau).softmax(dim=1)
-    hard = torch.zeros_like(soft).scatter_(1, soft.argmax(dim=1, keepdim=True), 1)
-    return hard + (soft - soft.detach())
 
 
 def select(logits: Tensor, cost_bias: float = 0.0, relative_cost: Tensor | None = None) -> Tensor:

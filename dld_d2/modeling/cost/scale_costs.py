@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from .cost_table import Workload
+from dld_d2.modeling.cost.parts import Workload
 
-__all__ = ["COUNTS", "ScaleCosts", "read_cost_table"]
+__all__ = ["COUNTS", "ScaleCosts", "power_law_cost", "read_cost_table"]
 
 COUNTS = ("published", "whole")
 _KIND = "dld_d2 scale costs"
@@ -131,6 +131,11 @@ def read_cost_table(path: str | os.PathLike[str], scales: Sequence[float]) -> li
         return costs.relative_at(scales)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+
+
+def power_law_cost(scales: Sequence[float], exponent: float = 1.5) -> list[float]:
+    """T_i = s_i ** exponent: the released code's stand-in for measured costs."""
+    return [scale**exponent for scale in scales]
 
 
 def _from_json(content: Any) -> ScaleCosts:

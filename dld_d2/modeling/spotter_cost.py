@@ -12,13 +12,12 @@ from typing import Any
 
 import torch
 from detectron2.structures import ImageList
-from torch import nn
 
-from dld_d2.structures import scaled_size
-
-from .cost_table import CostTable, PartCost, Workload, average_table
-from .multiply_adds import module_cost, on_meta
-from .spotter_parts import TracedSpotter, trace_spotter
+from dld_d2.modeling.cost.multiply_adds import module_cost, on_meta
+from dld_d2.modeling.cost.parts import CostTable, PartCost, Workload, average_table
+from dld_d2.modeling.selection.policies import ScalePolicy
+from dld_d2.modeling.spotters.contract import Spotter
+from dld_d2.structures.sizes import scaled_size
 
 __all__ = ["SpotterCost"]
 
@@ -26,21 +25,21 @@ Size = tuple[int, int]
 
 
 class SpotterCost:
-    """Measures a spotter, or a distiller's student together with its resolution selector.
+    """Measures a spotter, with what chooses its scale if that is given.
 
     The model is only looked at: nothing is computed with it, and its weights are not copied. A
     padded size is traced once, in a fraction of a second, and remembered.
 
     Args:
-        model: a spotter that `trace_spotter` knows, or a distiller, whose attributes are `student`,
-            such a spotter, and `policy`, which chooses scales.
+        spotter: what is measured.
+        policy: what chooses its scale, looking at the full resolution.
     """
 
-    def __init__(self, model: nn.Module) -> None:
-        policy = getattr(model, "policy", None)
-        self._spotter = on_meta(getattr(model, "student", model))
+    def __init__(self, spotter: Spotter, policy: ScalePolicy | None = None) -> None:
+        self._spotter = on_meta(spotter)
         self._policy = None if policy is None else on_meta(policy)
-        self._traced: dict[Size, TracedSpotter] = {}
+        self._per_image: dict[Size, list[PartCost]] = {}
+        self._per_region: list[PartCost] | None = None
         self._selecting: dict[Size, int] = {}
 
     def table(
@@ -64,18 +63,22 @@ class SpotterCost:
 
         Raises:
             ValueError: for a size below 1 pixel, a scale outside (0, 1], a negative number.
-            TypeError: for a spotter that `trace_spotter` does not know.
         """
         _check(height, width, scale)
         image = self._padded(scaled_size((height, width), scale)).tensor
         size = tuple(image.shape[-2:])
-        if size not in self._traced:
-            self._traced[size] = trace_spotter(self._spotter, image)
-        traced = self._traced[size]
+        if size not in self._per_image:
+            self._per_image[size] = self._spotter.image_cost(image)
+        if self._per_region is None:
+            self._per_region = self._spotter.region_cost()
         if num_proposals is None:
-            num_proposals = traced.max_proposals
-        workload = Workload(num_proposals, num_regions, num_characters)
-        return CostTable((*self._selector_part((height, width)), *traced.parts), workload, size)
+            num_proposals = self._spotter.max_proposals
+        parts = (
+            *self._selector_part((height, width)),
+            *self._per_image[size],
+            *self._per_region,
+        )
+        return CostTable(parts, Workload(num_proposals, num_regions, num_characters), size)
 
     def average(self, sizes: Sequence[Size], **kwargs: Any) -> CostTable:
         """Mean over images of these full-resolution sizes; `**kwargs` as `table` takes them.
@@ -90,8 +93,7 @@ class SpotterCost:
         return average_table(tables, list(counts.values()))
 
     def _padded(self, size: Size) -> ImageList:
-        image = torch.empty(3, *size, device="meta")
-        return self._spotter.preprocess([{"image": image}])[0]
+        return self._spotter.batch([torch.empty(3, *size, device="meta")])
 
     def _selector_part(self, size: Size) -> list[PartCost]:
         if self._policy is None:
@@ -99,7 +101,7 @@ class SpotterCost:
         images = self._padded(size)
         padded = tuple(images.tensor.shape[-2:])
         if padded not in self._selecting:
-            self._selecting[padded] = module_cost(self._policy.choose, images)
+            self._selecting[padded] = module_cost(self._policy.logits, images)
         return [PartCost("resolution selector", per_image=self._selecting[padded], selects=True)]
 
 

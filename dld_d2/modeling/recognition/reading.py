@@ -1,0 +1,126 @@
+"""What a spotter says of regions that are given to it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dld_d2.modeling.recognition.decoding import BestSequences, Decoder
+from dld_d2.structures.vocabulary import Vocabulary
+
+__all__ = ["Reading", "Transcripts"]
+
+# Features of whole images; all others have a row for each region.
+_PER_IMAGE = ("pyramid", "score_map")
+
+
+@dataclass(frozen=True)
+class Transcripts:
+    """Texts of N regions with their (N,) scores in [0, 1]."""
+
+    texts: list[str]
+    scores: Tensor
+
+
+@dataclass(frozen=True)
+class Reading:
+    """N >= 0 ground-truth regions of a batch, read along their texts; rows in target order.
+
+    Attributes:
+        logits: (N, P, V) of V classes at P positions, see `Decoder.forward`.
+        texts: (N, T) int64 as `Vocabulary.encode` gives them, T the length of the longest.
+        image_index: (N,) int64, the image of each row.
+        context: (N, L, C), what the decoder reads.
+        decoder: what made the logits out of the context.
+        features: what was asked for, by name. The names in use are
+            `roi`, (N, C, H, W), pooled features of the regions (a spotter that pools none gives its
+            features per character as (N, C, 1, L));
+            `context`, (N, L, C);
+            `attention`, (N, P, L), and `glimpses`, (N, P, C), where the decoder looked at each
+            position and what it saw there;
+            `pyramid`, the feature maps of the batch by level, (B, C, h, w) each;
+            `score_map`, (B, C, h, w), scores of a detection by segmentation.
+    """
+
+    logits: Tensor
+    texts: Tensor
+    image_index: Tensor
+    context: Tensor
+    decoder: Decoder
+    features: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.logits)
+
+    @property
+    def valid(self) -> Tensor:
+        """(N, P) bool, see `Decoder.valid`."""
+        return self.decoder.valid(self.logits, self.texts)
+
+    def negative_log_likelihood(self, logits: Tensor | None = None) -> Tensor:
+        """(N,) -log p(text), by other logits of these rows if any are given."""
+        return self.decoder.negative_log_likelihood(
+            self.logits if logits is None else logits, self.texts
+        )
+
+    def k_best(self, **kwargs: int) -> BestSequences:
+        """The most probable texts, see `Decoder.k_best`; of no rows (0, K, 1) sequences."""
+        if len(self) == 0:
+            num_sequences = kwargs["num_sequences"]
+            return BestSequences(
+                self.texts.new_full((0, num_sequences, 1), Vocabulary.PADDING),
+                self.logits.new_zeros(0, num_sequences),
+            )
+        return self.decoder.k_best(self.context, **kwargs)
+
+    def log_probability(self, sequences: Tensor) -> Tensor:
+        """(N, K), see `Decoder.log_probability`."""
+        return self.decoder.log_probability(self.context, sequences)
+
+    def with_feature(self, name: str, value: Any) -> Reading:
+        """The same with a further feature."""
+        return replace(self, features={**self.features, name: value})
+
+    def without_rows(self) -> Reading:
+        """Nothing of what was read, yet connected to all that took part in it: whatever is summed
+        over these no rows is 0, with a gradient of 0 for every parameter, as distributed training
+        needs it."""
+        features = {
+            name: value if name in _PER_IMAGE else value[:0]
+            for name, value in self.features.items()
+        }
+        return replace(self._rows(0), features=features)
+
+    def of_first_images(self, count: int) -> Reading:
+        """The rows of the batch's first images, without features."""
+        return self._rows(int((self.image_index < count).sum()))
+
+    def float(self) -> Reading:
+        """In float32 where it came in half precision."""
+
+        def at_least(value: Any) -> Any:
+            if isinstance(value, Mapping):
+                return {name: at_least(item) for name, item in value.items()}
+            if not isinstance(value, Tensor) or not value.is_floating_point():
+                return value
+            return value.to(torch.promote_types(value.dtype, torch.float32))
+
+        return replace(
+            self,
+            logits=at_least(self.logits),
+            context=at_least(self.context),
+            features=at_least(self.features),
+        )
+
+    def _rows(self, count: int) -> Reading:
+        return Reading(
+            self.logits[:count],
+            self.texts[:count],
+            self.image_index[:count],
+            self.context[:count],
+            self.decoder,
+        )

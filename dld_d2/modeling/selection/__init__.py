@@ -1,0 +1,1 @@
+"""Choosing the scale at which an image is read."""

@@ -1,0 +1,61 @@
+"""Configuration keys of Mask R-CNN with a text head, beyond Detectron2's."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+__all__ = ["add_config"]
+
+
+def add_config(cfg: CfgNode) -> None:
+    """Add the keys, in place."""
+    # A region whose intersection with a don't-care region exceeds this fraction of its own area is
+    # never sampled as a negative, neither by the RPN nor by the box head.
+    cfg.MODEL.IGNORE_IOA_THRESH = 0.5
+    # A pixel belongs to a word when its mask probability exceeds this.
+    cfg.TEST.MASK_THRESH = 0.5
+    # Polygons are simplified with this tolerance, as a fraction of their perimeter.
+    cfg.TEST.POLYGON_TOLERANCE = 0.01
+
+    head = cfg.MODEL.ROI_TEXT_HEAD = CfgNode()
+    # The head that reads; registered with ROI_TEXT_HEAD_REGISTRY.
+    head.NAME = "AttentionTextHead"
+    # FPN level that it reads. The published head uses p2 only (stride 4).
+    head.IN_FEATURE = "p2"
+    # Factor of the recognition loss, lambda 1 of the paper.
+    head.LOSS_WEIGHT = 1.0
+    # Weight of a CTC loss on the contextual features, which helps the decoder to find out where to
+    # look, in training only. The published head learns without, 0.
+    head.CTC_WEIGHT = 0.0
+    # Normalisation of all its convolutions: "BN", "SyncBN", "GN" or "FrozenBN".
+    head.NORM = "BN"
+    # In training the sides of ground-truth regions move at random by up to this fraction of their
+    # shorter side, so that the head gets used to regions as the detector finds them. In
+    # distillation teacher and student look at the same ones. The published head learns on exact
+    # regions, 0.
+    head.JITTER = 0.0
+
+    # Height and width of a region's features. (16, 64) is the paper's ablation.
+    head.POOLER_RESOLUTION = (8, 32)
+    # Feature pixels by which a region is enlarged on each side before it is cropped.
+    head.POOLER_ENLARGE = 1
+    # A region higher than this many widths is transposed, so that vertical words lie down.
+    head.POOLER_TRANSPOSE_RATIO = 1.5
+    # Where the 3x3 convolution before cropping runs: "map", on the whole feature map as published,
+    # or "crop", on the resized regions with a halo of one pixel, at a constant cost per region.
+    head.POOLER_CONV_ON = "crop"
+    head.POOLER_CONV_DIM = 256
+
+    head.ENCODER = CfgNode()
+    # Channels of the six convolutions and number of 3x3 ones among them.
+    head.ENCODER.CONV_DIM = 256
+    head.ENCODER.NUM_CONV = 4
+
+    head.CONTEXT = CfgNode()
+    # Stacked bidirectional LSTMs and their hidden units per direction.
+    head.CONTEXT.NUM_LAYERS = 2
+    head.CONTEXT.HIDDEN_DIM = 256
+
+    head.DECODER = CfgNode()
+    # Units of the attention and of the decoder's LSTM cell.
+    head.DECODER.HIDDEN_DIM = 256
