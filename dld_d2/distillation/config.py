@@ -1,0 +1,75 @@
+"""Configuration keys of distillation; those of a term stand beside the term."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+from dld_d2.distillation.learning.learning import known_learnings
+from dld_d2.distillation.terms.term import Term, known_terms
+
+__all__ = ["add_distillation_config", "add_term_config"]
+
+
+def add_distillation_config(cfg: CfgNode) -> None:
+    """Add the keys, in place, with a section for each registered term."""
+    distill = cfg.MODEL.DISTILL = CfgNode()
+    # The frozen teacher's weights; training needs them. The student's spotter starts from them
+    # unless MODEL.WEIGHTS says otherwise.
+    distill.TEACHER_WEIGHTS = ""
+    # Config file of the teacher where it is another model than the student's spotter; relative to
+    # the working directory. Empty: it is the same model.
+    distill.TEACHER_CONFIG = ""
+    # Losses between teacher and student, each with a section of its own below. A term that lies
+    # outside of this package is named by its module and its name: "my_project.my_module.my_term".
+    # Empty: nothing is distilled (DRS-only).
+    distill.TERMS = ("roi", "context", "sequence")
+    # Keep the statistics that the student's batch norms start with. Those of a few images at
+    # different scales, padded to one size, are not what it meets at inference.
+    distill.FREEZE_STATISTICS = False
+    # Train the selector alone, for another GAMMA, say, in minutes. The student stays as it is, that
+    # of MODEL.WEIGHTS or, without any, the teacher's.
+    distill.FREEZE_STUDENT = False
+    # Type of the passes without gradient (teacher, candidates): "float32", "bfloat16" or
+    # "float16". Half the width doubles their speed where the hardware has it.
+    distill.NO_GRAD_PRECISION = "float32"
+
+    # How the selector learns, where MODEL.DYNAMIC.POLICY is "selector".
+    selector = distill.SELECTOR = CfgNode()
+    # "gumbel": by the gradient of the scale that was drawn, as published, in hundreds of epochs; or
+    # "best_scale": by classification, in hundreds of steps (docs/distillation.md).
+    selector.LEARNING = "gumbel"
+    # Weight of its loss, L_DRS = L_acc + GAMMA * L_flops, in the sum: lambda 2 of the paper.
+    selector.LOSS_WEIGHT = 1.0
+    # Weight of the cost. 0.1 favours accuracy, 0.3 cost.
+    selector.GAMMA = 0.1
+    # What L_acc compares the student's reading with: "teacher" (KL divergence, the paper) or
+    # "ground_truth" (cross-entropy, the released code).
+    selector.ACCURACY_TARGET = "teacher"
+    # Temperature of the Gumbel-softmax: TAU_INIT * TAU_DECAY ** epoch. Without SOLVER.EPOCHS an
+    # epoch is a pass over DATASETS.TRAIN all the same.
+    selector.TAU_INIT = 5.0
+    selector.TAU_DECAY = 0.965
+    # Fraction of a batch's images, at least one, from which the selector learns. Passing all
+    # candidates is about a third of a training step; published is 1.
+    selector.BATCH_FRACTION = 1.0
+    # Its learning rate in units of SOLVER.BASE_LR: unlike the student it starts from nothing.
+    selector.LR_FACTOR = 1.0
+    # Checkpoint of a training of the meta-architecture TextSizeEstimator, from which the selector
+    # takes all but its last layer. Empty: random weights, as published.
+    selector.WEIGHTS = ""
+
+    for name, learning in known_learnings().items():
+        node = CfgNode()
+        learning.add_config(node)
+        if node:
+            distill[name.upper()] = node
+    for term in known_terms().values():
+        add_term_config(cfg, term)
+
+
+def add_term_config(cfg: CfgNode, term: type[Term]) -> None:
+    """Add the section of a term, in place, if it is not there."""
+    section = term.name.upper()
+    if section not in cfg.MODEL.DISTILL:
+        cfg.MODEL.DISTILL[section] = CfgNode()
+        term.add_config(cfg.MODEL.DISTILL[section])

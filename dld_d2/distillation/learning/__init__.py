@@ -1,0 +1,1 @@
+"""How a selector learns to choose scales, one file each."""

@@ -1,0 +1,200 @@
+"""How a selector learns to choose: what all ways of it share, and how they are found by name."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import torch
+from detectron2.config import CfgNode
+from detectron2.structures import ImageList
+from torch import Tensor
+
+from dld_d2.modeling.recognition.reading import Reading
+from dld_d2.modeling.selection.policies import ScalePolicy
+
+__all__ = [
+    "Choice",
+    "ScaleLearning",
+    "SelectorLearning",
+    "Unlearned",
+    "find_learning",
+    "known_learnings",
+    "register_learning",
+]
+
+_LEARNINGS: dict[str, type[SelectorLearning]] = {}
+
+
+class Choice(NamedTuple):
+    """Scales that were drawn for B images, and by what.
+
+    Attributes:
+        index: (B,) int64, which of the k candidates.
+        selection: h, (B, k) one-hot, whose gradient reaches the selector; None if nothing is learnt
+            by it.
+        logits: the selector's, (B, k), likewise.
+    """
+
+    index: Tensor
+    selection: Tensor | None = None
+    logits: Tensor | None = None
+
+    def of_first_images(self, count: int) -> Choice:
+        return Choice(*(None if x is None else x[:count] for x in self))
+
+
+class ScaleLearning(ABC):
+    """Draws the scales of a training step, and says what choosing learns from it."""
+
+    needs_teacher = False
+    """Whether `losses` reads the teacher's reading."""
+
+    @abstractmethod
+    def draw(self, policy: ScalePolicy, images: ImageList) -> Choice:
+        """Draw a scale for each image, at full resolution."""
+
+    def num_images(self, batch_size: int) -> int:
+        """From how many of a batch's images, the first ones, something is learnt; 0: nothing is,
+        and no candidates are passed."""
+        return 0
+
+    def losses(
+        self,
+        choice: Choice,
+        candidates: Sequence[Reading],
+        teacher: Reading | None,
+        relative_cost: Tensor,
+    ) -> dict[str, Tensor]:
+        """Weighted losses of choosing; they reach the policy alone.
+
+        Args:
+            choice: for the images from which something is learnt.
+            candidates: of these images, by the student at each of the k scales, without gradient.
+            teacher: of these images; None unless `needs_teacher`.
+            relative_cost: (k,).
+        """
+        return {}
+
+
+class Unlearned(ScaleLearning):
+    """For a policy that has nothing to learn."""
+
+    def draw(self, policy: ScalePolicy, images: ImageList) -> Choice:
+        return Choice(policy.draw(images))
+
+
+class SelectorLearning(ScaleLearning):
+    """What the ways in which a selector learns share: L_DRS = L_acc + gamma L_flops.
+
+    Args:
+        loss_weight: lambda 2.
+        gamma: how much cost weighs.
+        accuracy_target: what L_acc compares with: "teacher" or "ground_truth".
+        batch_fraction: of a batch's images, at least one, from which the selector learns.
+        temperature: of the Gumbel-softmax; the trainer lowers it from epoch to epoch.
+    """
+
+    name: str
+
+    def __init__(
+        self,
+        *,
+        loss_weight: float = 1.0,
+        gamma: float = 0.1,
+        accuracy_target: str = "teacher",
+        batch_fraction: float = 1.0,
+        temperature: float = 5.0,
+    ) -> None:
+        key = "MODEL.DISTILL.SELECTOR"
+        if not loss_weight > 0:
+            raise ValueError(
+                f"{key}.LOSS_WEIGHT is {loss_weight}; the selector learns from L_DRS alone, so it "
+                'must be above 0. Without a selector, take MODEL.DYNAMIC.POLICY "fixed" or "random"'
+            )
+        if gamma < 0:
+            raise ValueError(
+                f"{key}.GAMMA is {gamma}; it must be at least 0, where cost does not matter"
+            )
+        if accuracy_target not in ("teacher", "ground_truth"):
+            raise ValueError(
+                f'{key}.ACCURACY_TARGET must be "teacher" or "ground_truth", got '
+                f"{accuracy_target!r}"
+            )
+        if not 0 < batch_fraction <= 1:
+            raise ValueError(f"{key}.BATCH_FRACTION must be in (0, 1], got {batch_fraction}")
+        if not temperature > 0:
+            raise ValueError(f"{key}.TAU_INIT is {temperature}; a temperature is above 0")
+        self.loss_weight = loss_weight
+        self.gamma = gamma
+        self.needs_teacher = accuracy_target == "teacher"
+        self.batch_fraction = batch_fraction
+        self.temperature = temperature
+
+    @classmethod
+    def add_config(cls, node: CfgNode) -> None:
+        """Add the keys of this way alone to its section of MODEL.DISTILL."""
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> SelectorLearning:
+        """Build it of MODEL.DISTILL.
+
+        Raises:
+            ValueError: naming the key, for a value that cannot be used.
+        """
+        return cls(**cls.shared_arguments(cfg))
+
+    @staticmethod
+    def shared_arguments(cfg: CfgNode) -> dict:
+        selector = cfg.MODEL.DISTILL.SELECTOR
+        return {
+            "loss_weight": selector.LOSS_WEIGHT,
+            "gamma": selector.GAMMA,
+            "accuracy_target": selector.ACCURACY_TARGET,
+            "batch_fraction": selector.BATCH_FRACTION,
+            "temperature": selector.TAU_INIT,
+        }
+
+    def num_images(self, batch_size: int) -> int:
+        return max(1, round(self.batch_fraction * batch_size))
+
+    @staticmethod
+    def stack(candidates: Sequence[Reading]) -> Tensor:
+        """(k, N, P, V) logits."""
+        return torch.stack([reading.logits for reading in candidates])
+
+
+def register_learning(name: str) -> Callable[[type[SelectorLearning]], type[SelectorLearning]]:
+    """Make a way of learning known under a name, that of its section in capitals."""
+
+    def register(learning: type[SelectorLearning]) -> type[SelectorLearning]:
+        learning.name = name
+        _LEARNINGS[name] = learning
+        return learning
+
+    return register
+
+
+def known_learnings() -> dict[str, type[SelectorLearning]]:
+    """All of them by name; each module of this package may register one."""
+    package = importlib.import_module("dld_d2.distillation.learning")
+    for module in pkgutil.iter_modules(package.__path__, f"{package.__name__}."):
+        importlib.import_module(module.name)
+    return dict(_LEARNINGS)
+
+
+def find_learning(name: str) -> type[SelectorLearning]:
+    """The way of learning that MODEL.DISTILL.SELECTOR.LEARNING names.
+
+    Raises:
+        ValueError: if there is none of that name.
+    """
+    known = known_learnings()
+    if name not in known:
+        raise ValueError(
+            f"MODEL.DISTILL.SELECTOR.LEARNING: {name!r} is none of {', '.join(sorted(known))}"
+        )
+    return known[name]
