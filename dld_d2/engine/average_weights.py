@@ -23,11 +23,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from .checkpoint import read_weights, write_whole
+from dld_d2.engine.checkpoint import read_weights, write_whole
 
 __all__ = ["average_weights"]
 
-_STUDENT = "student."
+_STUDENT = "spotter."
 
 
 def average_weights(
@@ -36,9 +36,9 @@ def average_weights(
     """Weighted mean of the weights in several files.
 
     Args:
-        files: checkpoints or exported models, at least two. The first may be a distiller where
-            others are a spotter: those stand for students, and what else the distiller has stays
-            as it is.
+        files: checkpoints or exported models, at least two. The first may be a DynamicSpotter where
+            others are a spotter: those are averaged with the spotter in it, and what else it has
+            stays as it is.
         shares: of the files, at least 0; they are divided by their sum. Equal by default.
 
     Returns:

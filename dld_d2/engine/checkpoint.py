@@ -13,6 +13,8 @@ import safetensors.torch
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
 
+from dld_d2.modeling.old_names import current_names
+
 __all__ = ["SpotterCheckpointer", "read_weights", "write_whole"]
 
 _PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
@@ -198,7 +200,7 @@ def _check_suffix(filename: str) -> None:
 def _load(filename: str) -> dict[str, Any]:
     try:
         if filename.endswith(".safetensors"):
-            return safetensors.torch.load_file(filename)
+            return current_names(safetensors.torch.load_file(filename))
         loaded = torch.load(filename, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
         raise ValueError(
@@ -209,7 +211,9 @@ def _load(filename: str) -> dict[str, Any]:
         raise ValueError(f"{filename}: not a whole checkpoint file ({error!r})") from None
     if not isinstance(loaded, dict):
         raise ValueError(f"{filename}: expected a state dict, found {type(loaded).__name__}")
-    return loaded
+    if isinstance(loaded.get("model"), dict):
+        return loaded | {"model": current_names(loaded["model"])}
+    return current_names(loaded)
 
 
 def _check_finite(state: dict[str, torch.Tensor]) -> None:

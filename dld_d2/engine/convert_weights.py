@@ -23,7 +23,7 @@ import torch
 from numpy import ndarray
 from torch import Tensor
 
-from .checkpoint import write_whole
+from dld_d2.engine.checkpoint import write_whole
 
 __all__ = ["convert", "from_torchvision", "read_arrays"]
 

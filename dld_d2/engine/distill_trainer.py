@@ -5,38 +5,40 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import weakref
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
 from detectron2.engine import HookBase
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 
-from dld_d2.modeling.distillation import (
-    DynamicResolutionDistiller,
-    DynamicScale,
-    TextSizeEstimator,
-    build_spotter,
-    teacher_cfg,
-    temperature,
-)
+from dld_d2.distillation.distiller import Distiller
+from dld_d2.distillation.learning.gumbel import temperature
+from dld_d2.distillation.learning.learning import SelectorLearning
+from dld_d2.distillation.text_size import TextSizeEstimator
+from dld_d2.engine.checkpoint import SpotterCheckpointer
+from dld_d2.engine.config_sources import ConfigError
+from dld_d2.engine.setup import setup_cfg
+from dld_d2.engine.trainer import SpotterTrainer
+from dld_d2.modeling.build import build_spotter
+from dld_d2.modeling.dynamic_spotter import DynamicSpotter, is_dynamic
+from dld_d2.modeling.selection.policies import DynamicScale
+from dld_d2.modeling.spotters.contract import Spotter
 
-from .checkpoint import SpotterCheckpointer
-from .setup import ConfigError
-from .trainer import SpotterTrainer
-
-__all__ = ["DistillTrainer", "TemperatureSchedule"]
+__all__ = ["DistillTrainer", "TemperatureSchedule", "load_teacher", "teacher_cfg"]
 
 logger = logging.getLogger(__name__)
 
 
 class TemperatureSchedule(HookBase):
-    """Lowers the temperature of a learned policy from epoch to epoch: init * decay ** epoch.
+    """Lowers the temperature of a selector's learning from epoch to epoch: init * decay ** epoch.
 
     The epoch is that of the step's first image, so it is a function of the iteration alone.
 
     Args:
-        policy: whose temperature it sets.
+        learning: whose temperature it sets.
         init: tau_init.
         decay: sigma.
         num_images: in an epoch.
@@ -45,14 +47,19 @@ class TemperatureSchedule(HookBase):
 
     def __init__(
         self,
-        policy: DynamicScale,
+        learning: SelectorLearning,
         *,
         init: float,
         decay: float,
         num_images: int,
         images_per_batch: int,
     ) -> None:
-        self._policy = policy
+        if not decay > 0:
+            raise ConfigError(
+                f"MODEL.DISTILL.SELECTOR.TAU_DECAY is {decay}; the temperature, TAU_INIT * "
+                "TAU_DECAY ** epoch, must stay above 0"
+            )
+        self._learning = learning
         self._init = init
         self._decay = decay
         self._num_images = num_images
@@ -60,18 +67,19 @@ class TemperatureSchedule(HookBase):
 
     def before_step(self) -> None:
         epoch = self.trainer.iter * self._images_per_batch // self._num_images
-        self._policy.temperature = temperature(epoch, init=self._init, sigma=self._decay)
+        self._learning.temperature = temperature(epoch, init=self._init, sigma=self._decay)
         self.trainer.storage.put_scalar(
-            "scale/temperature", self._policy.temperature, smoothing_hint=False
+            "scale/temperature", self._learning.temperature, smoothing_hint=False
         )
 
 
 class DistillTrainer(SpotterTrainer):
-    """Trains a `DynamicResolutionDistiller`.
+    """Trains a `DynamicSpotter` by a `Distiller` around it.
 
-    The student starts from the teacher's weights, unless MODEL.WEIGHTS names a checkpoint of the
-    distiller. Checkpoints hold student, policy and optimiser; of the teacher they keep the file's
-    name and its SHA-256, and going on with another teacher is refused.
+    The spotter starts from the teacher's weights, unless MODEL.WEIGHTS names a checkpoint of a
+    DynamicSpotter. Checkpoints hold the DynamicSpotter as "model", so that they are evaluated and
+    exported as they are, and beside it the terms' adapters and the optimiser; of the teacher they
+    keep the file's name and its SHA-256, and going on with another teacher is refused.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -81,27 +89,39 @@ class DistillTrainer(SpotterTrainer):
 
     @classmethod
     def build_training_model(cls, cfg: CfgNode) -> nn.Module:
-        model = cls.build_model(cfg)
-        if not isinstance(model, DynamicResolutionDistiller):
+        student = cls.build_model(cfg)
+        if not isinstance(student, DynamicSpotter):
             raise ConfigError(
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; this trainer needs "
-                "DynamicResolutionDistiller"
+                "DynamicSpotter"
             )
         teacher = load_teacher(cfg)
-        model.attach_teacher(teacher)
         if not cfg.MODEL.WEIGHTS:
-            _start_from(teacher, model.student)
-            if model.selector is not None and cfg.MODEL.DISTILL.SELECTOR.WEIGHTS:
-                _start_selector(cfg, model.selector)
-        return model
+            _start_from(teacher, student.spotter)
+            if isinstance(student.policy, DynamicScale) and cfg.MODEL.DISTILL.SELECTOR.WEIGHTS:
+                _start_selector(cfg, student.policy.selector)
+        return Distiller(cfg, student, teacher).train()
+
+    @classmethod
+    def deployed(cls, model: nn.Module) -> nn.Module:
+        model = super().deployed(model)
+        return model.student if isinstance(model, Distiller) else model
+
+    def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> SpotterCheckpointer:
+        return SpotterCheckpointer(
+            self.deployed(model),
+            cfg.OUTPUT_DIR,
+            terms=_distiller(model).terms,
+            trainer=weakref.proxy(self),
+        )
 
     def build_hooks(self) -> list[HookBase]:
         built = super().build_hooks()
-        policy = _unwrap(self.model).policy
-        if isinstance(policy, DynamicScale):
+        learning = _distiller(self.model).learning
+        if isinstance(learning, SelectorLearning):
             selector = self.cfg.MODEL.DISTILL.SELECTOR
             schedule = TemperatureSchedule(
-                policy,
+                learning,
                 init=selector.TAU_INIT,
                 decay=selector.TAU_DECAY,
                 num_images=len(self.data_loader.dataset.images),
@@ -123,7 +143,28 @@ class DistillTrainer(SpotterTrainer):
         super().load_state_dict(state_dict)
 
 
-def load_teacher(cfg: CfgNode) -> nn.Module:
+def teacher_cfg(cfg: CfgNode) -> CfgNode:
+    """The configuration that the teacher is built of: MODEL.DISTILL.TEACHER_CONFIG, or the
+    student's.
+
+    Raises:
+        ConfigError: as `setup_cfg`, and if that file's meta-architecture is no spotter.
+    """
+    file = cfg.MODEL.DISTILL.TEACHER_CONFIG
+    if not file:
+        return cfg
+    try:
+        teacher = setup_cfg(file, ["MODEL.DEVICE", cfg.MODEL.DEVICE])
+    except ConfigError as error:
+        raise ConfigError(f"MODEL.DISTILL.TEACHER_CONFIG: {error}") from None
+    teacher.defrost()
+    if not is_dynamic(teacher.MODEL.META_ARCHITECTURE):
+        teacher.MODEL.DYNAMIC.SPOTTER = teacher.MODEL.META_ARCHITECTURE
+    teacher.freeze()
+    return teacher
+
+
+def load_teacher(cfg: CfgNode) -> Spotter:
     """The teacher with its weights.
 
     Raises:
@@ -152,8 +193,9 @@ def _start_from(teacher: nn.Module, student: nn.Module) -> None:
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise ConfigError(
-            "the student cannot start from the teacher's weights, since MODEL.DISTILL.TEACHER_OPTS "
-            f"makes them differ; name weights of the distiller in MODEL.WEIGHTS ({first})"
+            "the student cannot start from the teacher's weights, since they are other models "
+            "(MODEL.DISTILL.TEACHER_CONFIG); name weights of the student in MODEL.WEIGHTS "
+            f"({first})"
         ) from None
     logger.info("The student starts from the teacher's weights")
 
@@ -177,5 +219,5 @@ def _identity(file: str) -> dict[str, str]:
     return {"file": file, "sha256": hashlib.sha256(Path(file).read_bytes()).hexdigest()}
 
 
-def _unwrap(model: nn.Module) -> nn.Module:
-    return getattr(model, "module", model)
+def _distiller(model: nn.Module) -> Distiller:
+    return model.module if isinstance(model, DistributedDataParallel) else model

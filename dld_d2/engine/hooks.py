@@ -13,8 +13,8 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from .checkpoint import SpotterCheckpointer, write_whole
-from .stream import seed_for
+from dld_d2.engine.checkpoint import SpotterCheckpointer, write_whole
+from dld_d2.engine.stream import seed_for
 
 __all__ = ["BestCheckpointer", "StepSeed"]
 

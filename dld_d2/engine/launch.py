@@ -13,7 +13,7 @@ from detectron2.engine import launch as launch_gpus
 from detectron2.engine.launch import DEFAULT_TIMEOUT
 from detectron2.utils import comm
 
-from .setup import ConfigError
+from dld_d2.engine.config_sources import ConfigError
 
 __all__ = ["check_gpus", "launch"]
 

@@ -11,7 +11,7 @@ from detectron2.solver.build import maybe_add_gradient_clipping
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import nn
 
-from .setup import ConfigError
+from dld_d2.engine.config_sources import ConfigError
 
 __all__ = ["build_optimizer", "clip_total_norm"]
 
@@ -51,7 +51,7 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _lr_factor(cfg: CfgNode, name: str) -> float:
-    selector = name.startswith("policy.selector.")
+    selector = name.startswith("student.policy.selector.")
     return cfg.MODEL.DISTILL.SELECTOR.LR_FACTOR if selector else 1.0
 
 

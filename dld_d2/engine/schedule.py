@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from detectron2.config import CfgNode
 
-from .setup import ConfigError
+from dld_d2.engine.config_sources import ConfigError
 
 __all__ = ["Schedule", "epoch_schedule", "with_epoch_schedule"]
 

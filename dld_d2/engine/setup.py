@@ -5,29 +5,44 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
-import os
-from collections.abc import Iterator
+from collections.abc import Sequence
 from typing import Any
 
 import torch
-import yaml
 from detectron2.config import CfgNode, get_cfg
 from detectron2.engine import default_setup
 from detectron2.utils import comm
 from detectron2.utils.logger import setup_logger
 
 from dld_d2.config import add_dld_config
+from dld_d2.distillation.config import add_term_config
+from dld_d2.distillation.terms.term import find_term
+from dld_d2.engine.config_sources import ConfigError, Setting, leaves, read_settings
+from dld_d2.engine.ignored_keys import refuse_ignored
+from dld_d2.engine.renamed_keys import GONE, RENAMED
 
-__all__ = ["ConfigError", "prepare_run", "setup_cfg", "with_seed"]
+__all__ = [
+    "ConfigError",
+    "default_cfg",
+    "on_possible_device",
+    "prepare_run",
+    "set_key",
+    "setup_cfg",
+    "with_seed",
+]
 
 logger = logging.getLogger(__name__)
 
 
-class ConfigError(ValueError):
-    """A configuration that cannot be used. The message names the file or key, and the remedy."""
+def default_cfg() -> CfgNode:
+    """Detectron2's keys and this project's, all with their defaults. All models and data sets are
+    registered."""
+    cfg = get_cfg()
+    add_dld_config(cfg)
+    return cfg
 
 
-def setup_cfg(config_file: str, opts: list[str] | None = None) -> CfgNode:
+def setup_cfg(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
     """Build the configuration of a run.
 
     A configured CUDA device becomes "cpu", with a warning, on a machine without one.
@@ -41,19 +56,30 @@ def setup_cfg(config_file: str, opts: list[str] | None = None) -> CfgNode:
         A frozen configuration with Detectron2's keys and those of `add_dld_config`.
 
     Raises:
-        ConfigError: for a file that is missing or not plain YAML, and for a key that does not
-            exist or has a value of another type than its default.
+        ConfigError: for a file that is missing or not plain YAML; for a key that does not exist,
+            has a value of another type than its default, or would have no effect.
     """
-    cfg = get_cfg()
-    add_dld_config(cfg)
-    if config_file:
-        _merge_file(cfg, config_file)
-    _merge_opts(cfg, list(opts or []))
+    cfg = default_cfg()
+    settings = read_settings(config_file, list(opts))
+    _add_foreign_terms(cfg, settings)
+    for setting in settings:
+        set_key(cfg, setting.key, setting.value, setting.source)
+    refuse_ignored(settings, cfg)
+    if cfg.MODEL.META_ARCHITECTURE == "DynamicResolutionDistiller":
+        raise ConfigError(
+            "MODEL.META_ARCHITECTURE: DynamicResolutionDistiller is called DynamicSpotter now; "
+            "training distils it"
+        )
+    on_possible_device(cfg)
+    cfg.freeze()
+    return cfg
+
+
+def on_possible_device(cfg: CfgNode) -> None:
+    """On a machine without CUDA, turn a configured CUDA device into "cpu", in place, and say so."""
     if cfg.MODEL.DEVICE.startswith("cuda") and not torch.cuda.is_available():
         logger.warning("No CUDA device is available: running on the CPU (MODEL.DEVICE: cpu).")
         cfg.MODEL.DEVICE = "cpu"
-    cfg.freeze()
-    return cfg
 
 
 def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
@@ -93,44 +119,32 @@ def with_seed(cfg: CfgNode) -> CfgNode:
     return cfg
 
 
-def _merge_file(cfg: CfgNode, config_file: str) -> None:
-    if not os.path.isfile(config_file):
-        raise ConfigError(f"config file {config_file!r} does not exist")
-    try:
-        loaded = CfgNode.load_yaml_with_base(config_file, allow_unsafe=False)
-    except FileNotFoundError as error:
-        raise ConfigError(f"{config_file}: its _BASE_ {error.filename!r} does not exist") from None
-    except yaml.YAMLError as error:
-        raise ConfigError(f"{config_file}: not plain YAML: {error}") from None
-    except TypeError:
-        raise ConfigError(f"{config_file}: the file or its _BASE_ holds no keys") from None
-    if not isinstance(loaded, dict):
-        raise ConfigError(f"{config_file}: expected keys and values, found a {_type_of(loaded)}")
-    for key, value in _leaves(loaded):
-        _set(cfg, key, value, source=config_file)
+def _add_foreign_terms(cfg: CfgNode, settings: Sequence[Setting]) -> None:
+    """Sections of the terms that lie outside of this package, before their keys are set."""
+    for setting in settings:
+        if setting.key != "MODEL.DISTILL.TERMS":
+            continue
+        words = CfgNode._decode_cfg_value(setting.value)
+        for word in words if isinstance(words, list | tuple) else ():
+            try:
+                add_term_config(cfg, find_term(str(word)))
+            except ValueError as error:
+                raise ConfigError(f"{setting.source}: {error}") from None
 
 
-def _merge_opts(cfg: CfgNode, opts: list[str]) -> None:
-    if len(opts) % 2:
-        raise ConfigError(
-            f"overrides must be pairs of key and value, found {len(opts)} words: {' '.join(opts)}"
-        )
-    for key, value in zip(opts[::2], opts[1::2], strict=True):
-        _set(cfg, key, value, source="command line")
+def set_key(cfg: CfgNode, key: str, value: Any, source: str) -> None:
+    """Set a key, in place.
 
-
-def _leaves(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Full names and values of the leaves of nested dictionaries."""
-    for key, value in node.items():
-        if isinstance(value, dict):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _set(cfg: CfgNode, key: str, value: Any, source: str) -> None:
-    defaults = dict(_leaves(cfg))
+    Raises:
+        ConfigError: naming the source and the key, if there is no such key, or the value is of
+            another type than its default.
+    """
+    defaults = dict(leaves(cfg))
     if key not in defaults:
+        if key in RENAMED:
+            raise ConfigError(f"{source}: {key} is called {RENAMED[key]} now")
+        if key in GONE:
+            raise ConfigError(f"{source}: there is no {key} any more; {GONE[key]}")
         if any(name.startswith(f"{key}.") for name in defaults):
             raise ConfigError(f"{source}: {key} is a section of keys, not a key")
         close = difflib.get_close_matches(key, defaults, n=3, cutoff=0.75)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import OrderedDict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -24,20 +26,22 @@ from detectron2.engine import (
 from detectron2.evaluation import inference_on_dataset, print_csv_format, verify_results
 from detectron2.utils import comm
 from torch import nn
+from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
 from dld_d2.data.coverage import log_recognition_coverage
 from dld_d2.data.mapper import TextDatasetMapper
-from dld_d2.evaluation.evaluator import TextSpottingEvaluator
-from dld_d2.modeling.recognition.vocabulary import Vocabulary
-
-from .checkpoint import SpotterCheckpointer
-from .guard import guard_losses
-from .hooks import BestCheckpointer, StepSeed
-from .optimizer import build_optimizer
-from .schedule import with_epoch_schedule
-from .setup import ConfigError, with_seed
-from .stream import TrainingStream, build_stream_loader, seeded
+from dld_d2.engine.checkpoint import SpotterCheckpointer
+from dld_d2.engine.config_sources import ConfigError
+from dld_d2.engine.evaluation.text_spotting import TextSpottingEvaluator, build_evaluator
+from dld_d2.engine.guard import guard_losses
+from dld_d2.engine.hooks import BestCheckpointer, StepSeed
+from dld_d2.engine.optimizer import build_optimizer
+from dld_d2.engine.precision import autocast_in_training, with_possible_precision
+from dld_d2.engine.schedule import with_epoch_schedule
+from dld_d2.engine.setup import with_seed
+from dld_d2.engine.stream import TrainingStream, build_stream_loader, seeded
+from dld_d2.structures.vocabulary import Vocabulary
 
 __all__ = ["SpotterTrainer"]
 
@@ -52,7 +56,7 @@ class SpotterTrainer(DefaultTrainer):
     same data, and on a CPU with the same weights bit for bit, as if there had been no stop.
 
     Derived trainers override the class methods `build_model`, `build_training_model`,
-    `build_mapper`, `build_evaluator`, and the method `build_hooks`.
+    `build_mapper`, `build_evaluator`, and the methods `build_checkpointer` and `build_hooks`.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -66,7 +70,7 @@ class SpotterTrainer(DefaultTrainer):
         """
         TrainerBase.__init__(self)
         cfg = with_seed(self.auto_scale_workers(cfg, comm.get_world_size()))
-        cfg = _with_possible_precision(cfg)
+        cfg = with_possible_precision(cfg)
         loader = self.build_train_loader(cfg)
         num_images = len(loader.dataset.images)
         cfg = with_epoch_schedule(cfg, num_images)
@@ -85,11 +89,11 @@ class SpotterTrainer(DefaultTrainer):
             self._trainer = AMPTrainer(model, loader, optimizer, precision=precision)
         else:
             if cfg.SOLVER.AMP.ENABLED:
-                _autocast_in_training(model, precision)
+                autocast_in_training(model, precision)
             self._trainer = SimpleTrainer(model, loader, optimizer)
 
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
-        self.checkpointer = SpotterCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
+        self.checkpointer = self.build_checkpointer(cfg, model)
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -100,6 +104,10 @@ class SpotterTrainer(DefaultTrainer):
             f"iterations, {self.max_iter * cfg.SOLVER.IMS_PER_BATCH / num_images:.2f} epochs; "
             f"seed {cfg.SEED}"
         )
+
+    def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> SpotterCheckpointer:
+        """What saves the model, as it is evaluated and used, with what training goes on from."""
+        return SpotterCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
 
     def resume_or_load(self, resume: bool = True) -> None:
         """Go on from the last checkpoint of OUTPUT_DIR, if asked to and there is one; else start
@@ -156,6 +164,11 @@ class SpotterTrainer(DefaultTrainer):
         return cls.build_model(cfg)
 
     @classmethod
+    def deployed(cls, model: nn.Module) -> nn.Module:
+        """Of what is trained, distributed or not, the model that is evaluated, saved and used."""
+        return model.module if isinstance(model, DistributedDataParallel) else model
+
+    @classmethod
     def build_mapper(cls, cfg: CfgNode, is_train: bool) -> Any:
         """What turns a dictionary of the data set into what the model gets."""
         return TextDatasetMapper(cfg, is_train=is_train)
@@ -193,7 +206,7 @@ class SpotterTrainer(DefaultTrainer):
     def build_evaluator(
         cls, cfg: CfgNode, dataset_name: str, model: nn.Module | None = None
     ) -> TextSpottingEvaluator:
-        return TextSpottingEvaluator(cfg, dataset_name, model=model)
+        return build_evaluator(cfg, dataset_name, model)
 
     @classmethod
     def evaluate(cls, cfg: CfgNode, resume: bool = False) -> OrderedDict:
@@ -242,15 +255,27 @@ class SpotterTrainer(DefaultTrainer):
             processes than the main one without metrics.
         """
         names = cfg.DATASETS.TEST
+        model = cls.deployed(model)
         if evaluators is None:
             evaluators = [cls.build_evaluator(cfg, name, model) for name in names]
         results = OrderedDict()
         for name, evaluator in zip(names, evaluators, strict=True):
             loader = cls.build_test_loader(cfg, name)
-            results[name] = inference_on_dataset(model, loader, evaluator)
+            with _as_it_was(model):
+                results[name] = inference_on_dataset(model, loader, evaluator)
             if comm.is_main_process():
                 print_csv_format(results[name])
         return next(iter(results.values())) if len(results) == 1 else results
+
+
+@contextmanager
+def _as_it_was(model: nn.Module) -> Iterator[None]:
+    """Afterwards each module is in the mode in which it was. Detectron2 leaves all in the mode of
+    the outermost one, with which what is frozen would learn on after an evaluation."""
+    modes = [(module, module.training) for module in model.modules()]
+    yield
+    for module, training in modes:
+        module.training = training
 
 
 def _training_images(cfg: CfgNode) -> Dataset:
@@ -274,35 +299,3 @@ def _training_images(cfg: CfgNode) -> Dataset:
             max_length = cfg.MODEL.RECOGNITION.MAX_LENGTH
             log_recognition_coverage(name, images[-1], vocabulary, max_length)
     return images[0] if len(images) == 1 else ConcatDataset(images)
-
-
-def _autocast_in_training(model: nn.Module, precision: torch.dtype) -> None:
-    """What Detectron2's AMPTrainer does on a GPU, on the CPU. Losses need no scaling there:
-    bfloat16, the only type that comes here, has the range of float32."""
-    forward = model.forward
-
-    def autocast_forward(*args: Any) -> Any:
-        with torch.autocast("cpu", dtype=precision, enabled=model.training):
-            return forward(*args)
-
-    model.forward = autocast_forward
-
-
-def _with_possible_precision(cfg: CfgNode) -> CfgNode:
-    if not cfg.SOLVER.AMP.ENABLED:
-        return cfg
-    if cfg.SOLVER.AMP.PRECISION not in ("float16", "bfloat16"):
-        raise ConfigError(
-            f"SOLVER.AMP.PRECISION is {cfg.SOLVER.AMP.PRECISION!r}; known are float16, bfloat16"
-        )
-    if cfg.MODEL.DEVICE.startswith("cuda") or cfg.SOLVER.AMP.PRECISION == "bfloat16":
-        return cfg
-    logger.warning(
-        "SOLVER.AMP.PRECISION float16 is for GPUs: training in single precision. On a CPU bfloat16 "
-        "may be faster"
-    )
-    cfg = cfg.clone()
-    cfg.defrost()
-    cfg.SOLVER.AMP.ENABLED = False
-    cfg.freeze()
-    return cfg

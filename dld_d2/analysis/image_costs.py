@@ -6,16 +6,15 @@ from collections.abc import Iterable, Mapping, MutableMapping, Sequence
 from typing import Any, NamedTuple
 from weakref import WeakKeyDictionary
 
-from torch import nn
+from dld_d2.modeling.cost.parts import PAPER_UNIT
+from dld_d2.modeling.dynamic_spotter import DynamicSpotter, cost_of
+from dld_d2.modeling.spotter_cost import SpotterCost
+from dld_d2.modeling.spotters.contract import Spotter
 
-from dld_d2.analysis.cost_table import PAPER_UNIT
-from dld_d2.analysis.spotter_cost import SpotterCost
-from dld_d2.analysis.spotter_parts import trace_spotter
-
-__all__ = ["SeenImage", "can_measure", "decoding_steps", "image_costs", "mean_costs"]
+__all__ = ["SeenImage", "decoding_steps", "image_costs", "mean_costs"]
 
 # Tracing takes a moment per size, and a training evaluates its model on the same sizes many times.
-_measured: MutableMapping[nn.Module, SpotterCost] = WeakKeyDictionary()
+_measured: MutableMapping[Spotter | DynamicSpotter, SpotterCost] = WeakKeyDictionary()
 
 
 class SeenImage(NamedTuple):
@@ -42,13 +41,9 @@ def decoding_steps(texts: Sequence[str]) -> int:
     return max(map(len, texts), default=-1) + 1
 
 
-def can_measure(model: nn.Module) -> bool:
-    """Whether the multiply-adds of the model, a spotter or a distiller, are known."""
-    spotter = type(getattr(model, "student", model))
-    return trace_spotter.dispatch(spotter) is not trace_spotter.dispatch(object)
-
-
-def image_costs(images: Mapping[str, SeenImage], model: nn.Module | None) -> dict[str, dict]:
+def image_costs(
+    images: Mapping[str, SeenImage], model: Spotter | DynamicSpotter | None
+) -> dict[str, dict]:
     """What to report of each image, ready for JSON.
 
     Args:
@@ -56,22 +51,22 @@ def image_costs(images: Mapping[str, SeenImage], model: nn.Module | None) -> dic
         model: what has seen them, if its multiply-adds are wanted.
 
     Returns:
-        By name `num_words`; `scale` and `relative_cost` where the model chose; and in units of
-        2^30 multiply-adds, where the model can be measured, `cost_published` (backbone, FPN and RPN
+        By name `scale` and `relative_cost` where the model chose; and in units of
+        2^30 multiply-adds, where the model is given, `cost_published` (backbone, FPN and RPN
         head at the padded size, as the paper's FLOPs column counts) and `cost_whole` (everything,
         with the selector, and the heads for the words found). Each image counts as if it came
         alone, with the padding of its own size.
     """
     cost = None
-    if model is not None and can_measure(model):
+    if model is not None:
         if model not in _measured:
-            _measured[model] = SpotterCost(model)
+            _measured[model] = cost_of(model)
         cost = _measured[model]
     return {name: _report(image, cost) for name, image in images.items()}
 
 
 def _report(image: SeenImage, cost: SpotterCost | None) -> dict[str, Any]:
-    row: dict[str, Any] = {"num_words": image.num_words}
+    row: dict[str, Any] = {}
     if image.scale is not None:
         row |= {"scale": image.scale, "relative_cost": image.relative_cost}
     if cost is not None and image.size is not None:

@@ -1,0 +1,74 @@
+"""Configuration keys of version 0.1, and what has become of them.
+
+Files of version 0.1 are read by this, and users who still write the old names are told the new.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+__all__ = ["GONE", "RENAMED", "current_leaves"]
+
+_HEAD, _DYNAMIC, _DISTILL = "MODEL.ROI_TEXT_HEAD", "MODEL.DYNAMIC", "MODEL.DISTILL"
+
+RENAMED = {
+    "MODEL.RECOGNITION.IN_FEATURE": f"{_HEAD}.IN_FEATURE",
+    "MODEL.RECOGNITION.LOSS_WEIGHT": f"{_HEAD}.LOSS_WEIGHT",
+    "MODEL.RECOGNITION.CTC_WEIGHT": f"{_HEAD}.CTC_WEIGHT",
+    "MODEL.RECOGNITION.NORM": f"{_HEAD}.NORM",
+    "MODEL.RECOGNITION.ROI.SIZE": f"{_HEAD}.POOLER_RESOLUTION",
+    "MODEL.RECOGNITION.ROI.ENLARGE": f"{_HEAD}.POOLER_ENLARGE",
+    "MODEL.RECOGNITION.ROI.TRANSPOSE_RATIO": f"{_HEAD}.POOLER_TRANSPOSE_RATIO",
+    "MODEL.RECOGNITION.ROI.CONV_ON": f"{_HEAD}.POOLER_CONV_ON",
+    "MODEL.RECOGNITION.ROI.CONV_DIM": f"{_HEAD}.POOLER_CONV_DIM",
+    "MODEL.RECOGNITION.ROI.JITTER": f"{_HEAD}.JITTER",
+    "MODEL.RECOGNITION.ENCODER.CONV_DIM": f"{_HEAD}.ENCODER.CONV_DIM",
+    "MODEL.RECOGNITION.ENCODER.NUM_CONV": f"{_HEAD}.ENCODER.NUM_CONV",
+    "MODEL.RECOGNITION.CONTEXT.NUM_LAYERS": f"{_HEAD}.CONTEXT.NUM_LAYERS",
+    "MODEL.RECOGNITION.CONTEXT.HIDDEN_DIM": f"{_HEAD}.CONTEXT.HIDDEN_DIM",
+    "MODEL.RECOGNITION.DECODER.HIDDEN_DIM": f"{_HEAD}.DECODER.HIDDEN_DIM",
+    "MODEL.DISTILL.SPOTTER": f"{_DYNAMIC}.SPOTTER",
+    "MODEL.DISTILL.SCALES": f"{_DYNAMIC}.SCALES",
+    "MODEL.DISTILL.SELECTION": f"{_DYNAMIC}.POLICY",
+    "MODEL.DISTILL.FIXED_SCALE": f"{_DYNAMIC}.FIXED_SCALE",
+    "MODEL.DISTILL.SELECTOR.INPUT_SCALE": f"{_DYNAMIC}.SELECTOR.INPUT_SCALE",
+    "MODEL.DISTILL.SELECTOR.CHANNELS": f"{_DYNAMIC}.SELECTOR.CHANNELS",
+    "MODEL.DISTILL.SELECTOR.NORM": f"{_DYNAMIC}.SELECTOR.NORM",
+    "MODEL.DISTILL.SELECTOR.POOLING": f"{_DYNAMIC}.SELECTOR.POOLING",
+    "MODEL.DISTILL.SELECTOR.COST": f"{_DYNAMIC}.COST",
+    "MODEL.DISTILL.SELECTOR.COST_EXPONENT": f"{_DYNAMIC}.COST_EXPONENT",
+    "MODEL.DISTILL.SELECTOR.COST_BIAS": f"{_DYNAMIC}.COST_BIAS",
+    "MODEL.DISTILL.SELECTOR.ESTIMATOR": f"{_DISTILL}.SELECTOR.LEARNING",
+    "MODEL.DISTILL.SELECTOR.TARGET_TEMPERATURE": f"{_DISTILL}.BEST_SCALE.TARGET_TEMPERATURE",
+    "MODEL.DISTILL.SELECTOR.REGRET_POWER": f"{_DISTILL}.BEST_SCALE.REGRET_POWER",
+    "MODEL.DISTILL.DRS_WEIGHT": f"{_DISTILL}.SELECTOR.LOSS_WEIGHT",
+    "MODEL.DISTILL.ROI_WEIGHT": f"{_DISTILL}.ROI.WEIGHT",
+    "MODEL.DISTILL.CONTEXT_WEIGHT": f"{_DISTILL}.CONTEXT.WEIGHT",
+    "MODEL.DISTILL.SEQUENCE_WEIGHT": f"{_DISTILL}.SEQUENCE.WEIGHT",
+    "MODEL.DISTILL.NUM_SEQUENCES": f"{_DISTILL}.SEQUENCE.NUM_SEQUENCES",
+    "MODEL.DISTILL.BEAM_WIDTH": f"{_DISTILL}.SEQUENCE.BEAM_WIDTH",
+}
+"""Old name -> new name."""
+
+GONE = {
+    "MODEL.DISTILL.SKD_WEIGHT": "each term has a weight of its own, such as "
+    "MODEL.DISTILL.ROI.WEIGHT; MODEL.DISTILL.TERMS () leaves all of them out",
+    "MODEL.DISTILL.TEACHER_OPTS": "a teacher that differs has a config file of its own, which "
+    "MODEL.DISTILL.TEACHER_CONFIG names",
+}
+"""Old name -> what to do instead."""
+
+_VALUES = {
+    ("MODEL.META_ARCHITECTURE", "DynamicResolutionDistiller"): "DynamicSpotter",
+    ("MODEL.DISTILL.SELECTION", "dynamic"): "selector",
+}
+
+
+def current_leaves(leaves: dict[str, Any]) -> dict[str, Any]:
+    """Keys of version 0.1, by their full names, under the names that they have now; those that are
+    gone are left out."""
+    return {
+        RENAMED.get(key, key): _VALUES.get((key, value), value) if isinstance(value, str) else value
+        for key, value in leaves.items()
+        if key not in GONE
+    }
