@@ -14,7 +14,7 @@ import yaml
 
 __all__ = ["card", "names", "weights_file"]
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parents[1] / "weights"
 
 
 def names() -> list[str]:

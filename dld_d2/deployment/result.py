@@ -9,25 +9,9 @@ from typing import Any
 import numpy as np
 from detectron2.structures import Instances
 
+from dld_d2.structures.word import Word
+
 __all__ = ["SpottingResult", "Word", "words_of"]
-
-
-@dataclass(frozen=True, eq=False)
-class Word:
-    """A word found in an image.
-
-    Attributes:
-        polygon: (K, 2) float32, vertices (x, y) in pixels of the image; pixel (0, 0) covers
-            [0, 1] x [0, 1].
-        text: transcription.
-        score: confidence of the transcription, in [0, 1].
-        detection_score: confidence that there is text, in [0, 1].
-    """
-
-    polygon: np.ndarray
-    text: str
-    score: float
-    detection_score: float
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,7 +42,15 @@ class SpottingResult(Sequence[Word]):
 
 
 def words_of(instances: Instances) -> tuple[Word, ...]:
-    """What a spotter found, as words; `instances` as `Spotter.inference` returns them."""
+    """What a spotter found, as words.
+
+    Args:
+        instances: as `Spotter.inference` returns them.
+
+    Returns:
+        For each instance a `Word`: `polygon` is float32, `score` the confidence of the
+        transcription and `detection_score` the confidence that there is text, both in [0, 1].
+    """
     instances = instances.to("cpu")
     return tuple(
         Word(np.asarray(polygon, dtype=np.float32).reshape(-1, 2), text, score, detection_score)

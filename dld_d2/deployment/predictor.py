@@ -1,6 +1,6 @@
 """Read the words of photographs with a trained model.
 
-from dld_d2.predictor import TextSpotter
+from dld_d2.deployment import TextSpotter
 spotter = TextSpotter.from_file("student.pth")
 words = spotter("photo.jpg")
 """
@@ -17,21 +17,23 @@ import torch
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 from detectron2.modeling import build_model
-from torch import Tensor, nn
+from torch import Tensor
 
-import dld_d2.modeling  # noqa: F401 (registers the models)
-from dld_d2.analysis.cost_table import CostTable
-from dld_d2.analysis.spotter_cost import SpotterCost
+from dld_d2.analysis.image_costs import decoding_steps
 from dld_d2.data.augmentation import build_augmentations
 from dld_d2.data.mapper import image_to_tensor, read_image
-from dld_d2.engine.budget import Budget, choose_cost_bias
+from dld_d2.deployment.batches import run_in_batches
+from dld_d2.deployment.budget import Budget, choose_cost_bias
+from dld_d2.deployment.model_file import load_spotter
+from dld_d2.deployment.pretrained import weights_file
+from dld_d2.deployment.result import SpottingResult, words_of
 from dld_d2.engine.checkpoint import SpotterCheckpointer
-from dld_d2.engine.export import load_spotter
-from dld_d2.engine.image_costs import decoding_steps
-from dld_d2.engine.size_batches import run_in_batches
-from dld_d2.modeling.distillation import DynamicScale
-from dld_d2.spotting_result import SpottingResult, Word, words_of
-from dld_d2.weights import weights_file
+from dld_d2.modeling.cost.parts import CostTable
+from dld_d2.modeling.dynamic_spotter import DynamicSpotter, cost_of
+from dld_d2.modeling.selection.policies import DynamicScale
+from dld_d2.modeling.spotter_cost import SpotterCost
+from dld_d2.modeling.spotters.contract import Spotter
+from dld_d2.structures.word import Word
 
 __all__ = ["SpottingResult", "TextSpotter", "Word"]
 
@@ -50,7 +52,11 @@ class TextSpotter:
     """
 
     def __init__(
-        self, cfg: CfgNode, *, cost_bias: float | None = None, model: nn.Module | None = None
+        self,
+        cfg: CfgNode,
+        *,
+        cost_bias: float | None = None,
+        model: Spotter | DynamicSpotter | None = None,
     ) -> None:
         """
         Args:
@@ -111,7 +117,7 @@ class TextSpotter:
         """Load one of the small models that come with this package.
 
         Args:
-            name: as `dld_d2.weights.names()` lists them, such as "tiny_dld".
+            name: as `dld_d2.deployment.pretrained.names()` lists them, such as "tiny_dld".
             kwargs: as for `from_file`.
 
         Raises:
@@ -122,7 +128,7 @@ class TextSpotter:
     @property
     def scales(self) -> tuple[float, ...]:
         """The candidate scales; 1 alone for a model that does not choose."""
-        return tuple(getattr(self.model, "scales", (1.0,)))
+        return self.model.scales if isinstance(self.model, DynamicSpotter) else (1.0,)
 
     @property
     def cost_bias(self) -> float:
@@ -213,9 +219,9 @@ class TextSpotter:
 
     def set_target_cost_from_logits(self, logits: Sequence[Tensor], target_cost: float) -> Budget:
         """As `set_target_cost`, for images of which `scale_logits` told the logits."""
-        policy = self._policy()
+        self._policy()
         stacked = torch.stack(list(logits)) if logits else torch.empty(0, len(self.scales))
-        budget = choose_cost_bias(stacked, policy.relative_cost.cpu(), target_cost)
+        budget = choose_cost_bias(stacked, self.model.relative_cost.cpu(), target_cost)
         self.cost_bias = budget.cost_bias
         return budget
 
@@ -223,13 +229,9 @@ class TextSpotter:
         """Multiply-adds that a result took, part by part, counting the selector and the words.
 
         The first image of a size takes a moment, about 0.1 s.
-
-        Raises:
-            TypeError: for a spotter whose parts are not known, see
-                `dld_d2.analysis.spotter_parts.trace_spotter`.
         """
         if self._cost is None:
-            self._cost = SpotterCost(self.model)
+            self._cost = cost_of(self.model)
         return self._cost.table(
             *result.input_size,
             num_regions=len(result),
@@ -238,7 +240,7 @@ class TextSpotter:
         )
 
     def _policy(self) -> DynamicScale:
-        policy = getattr(self.model, "policy", None)
+        policy = self.model.policy if isinstance(self.model, DynamicSpotter) else None
         if not isinstance(policy, DynamicScale):
             raise ValueError(
                 "this model has no resolution selector (it reads every image at one scale), so "
@@ -283,5 +285,5 @@ class TextSpotter:
 
     @torch.inference_mode()
     def _logits(self, inputs: list[dict[str, Any]]) -> list[Tensor]:
-        images, _ = self.model.student.preprocess([{"image": item["image"]} for item in inputs])
+        images, _ = self.model.spotter.preprocess([{"image": item["image"]} for item in inputs])
         return list(self._policy().logits(images).float().cpu())
