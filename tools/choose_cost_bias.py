@@ -7,7 +7,7 @@ r"""Find the cost bias with which a student costs what you want, on images like 
 
 Only the selector runs, once per image, whatever the number of targets. The bias goes into
 `--cost-bias` of tools/demo.py and tools/export_student.py, `cost_bias=` of `TextSpotter`, or
-`MODEL.DISTILL.SELECTOR.COST_BIAS` for train_net.py. docs/deployment.md tells more.
+`MODEL.DYNAMIC.COST_BIAS` for train_net.py. docs/deployment.md tells more.
 
 Exit status: 0 if there is a bias for every target, 1 if some images could not be read (they are
 named, and do not count), 2 if there is none.
@@ -21,37 +21,24 @@ from collections.abc import Iterable, Sequence
 
 import torch
 from detectron2.data import DatasetCatalog
-from rich.console import Console
-from rich.progress import track
 from rich.table import Table
 
-import dld_d2.data.builtin  # noqa: F401 (registers the data sets)
+from dld_d2.commands.arguments import add_images, add_model, add_overrides, described_parser
+from dld_d2.commands.console import console, messages, progress, table
+from dld_d2.commands.errors import UsageError, ends_in_one_line
+from dld_d2.commands.models import open_spotter
 from dld_d2.data.registration_file import register_configured_datasets
-from dld_d2.engine.budget import Budget
-from dld_d2.engine.export import load_spotter
-from dld_d2.engine.image_paths import find_images
-from dld_d2.engine.setup import ConfigError, setup_cfg
-from dld_d2.predictor import ImageLike, TextSpotter
-
-console = Console(soft_wrap=True, highlight=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+from dld_d2.deployment.budget import Budget
+from dld_d2.deployment.image_paths import find_images
+from dld_d2.deployment.predictor import ImageLike, TextSpotter
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description="Find the cost bias with which a student costs what you want."
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", metavar="FILE", help="what tools/export_student.py made")
-    source.add_argument("--config-file", metavar="FILE", help="configuration; needs --weights")
+    parser = described_parser(__doc__)
+    add_model(parser, "needs --weights")
     parser.add_argument("--weights", metavar="FILE", help="checkpoint, with --config-file")
     images = parser.add_mutually_exclusive_group(required=True)
-    images.add_argument(
-        "--images",
-        nargs="+",
-        metavar="PATH",
-        help="images, folders (their images, not those of sub-folders), or patterns like '*.jpg'",
-    )
+    add_images(images, "--images", required=False)
     images.add_argument("--dataset", metavar="NAME", help="a registered data set")
     parser.add_argument(
         "--target-cost",
@@ -62,13 +49,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="wanted mean cost relative to the full resolution's",
     )
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="default 8")
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="overrides of the configuration; must come last",
-    )
+    add_overrides(parser)
     arguments = parser.parse_args(argv)
     if bool(arguments.config_file) != bool(arguments.weights):
         parser.error("--config-file and --weights go together")
@@ -77,13 +58,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def build(arguments: argparse.Namespace) -> tuple[TextSpotter, Iterable[ImageLike], int]:
     """The spotter, the images and their number."""
-    if arguments.model:
-        cfg, model = load_spotter(arguments.model, arguments.opts)
-        spotter = TextSpotter(cfg, model=model)
-    else:
-        opts = [*arguments.opts, "MODEL.WEIGHTS", arguments.weights]
-        cfg = setup_cfg(arguments.config_file, opts)
-        spotter = TextSpotter(cfg)
+    weights = ["MODEL.WEIGHTS", arguments.weights] if arguments.weights else []
+    opts = [*arguments.opts, *weights]
+    cfg, spotter = open_spotter(arguments.model, arguments.config_file, opts)
     if arguments.images:
         files = find_images(arguments.images)
         return spotter, files, len(files)
@@ -91,9 +68,9 @@ def build(arguments: argparse.Namespace) -> tuple[TextSpotter, Iterable[ImageLik
     name = arguments.dataset
     if name not in DatasetCatalog.list():
         known = ", ".join(sorted(DatasetCatalog.list()))
-        raise ConfigError(f"--dataset: {name!r} is not registered; registered are {known}")
+        raise UsageError(f"--dataset: {name!r} is not registered; registered are {known}")
     if name in cfg.DATASETS.TEST:
-        errors.print(
+        messages.print(
             f"note: {name} is in DATASETS.TEST; scores on a set that the bias was chosen on do not "
             "tell how it does on other images",
             style="yellow",
@@ -106,45 +83,38 @@ def build(arguments: argparse.Namespace) -> tuple[TextSpotter, Iterable[ImageLik
     return spotter, images, len(dataset)
 
 
-def table(budgets: dict[float, Budget], scales: Sequence[float], num_images: int) -> Table:
-    rich = Table(title=f"{num_images} images; share of images at each scale", title_justify="left")
-    for name in ("target", "cost bias", "mean cost", *(f"{scale:g}" for scale in scales)):
-        rich.add_column(name, justify="right", no_wrap=True)
+def budget_table(budgets: dict[float, Budget], scales: Sequence[float], num_images: int) -> Table:
+    """Rows are targets."""
+    columns = ("target", "cost bias", "mean cost", *(f"{scale:g}" for scale in scales))
+    rows = table(f"{num_images} images; share of images at each scale", *columns)
     for target, budget in budgets.items():
         shares = (f"{share:.1%}" for share in budget.shares)
-        rich.add_row(f"{target:g}", f"{budget.cost_bias:.6g}", f"{budget.mean_cost:.4f}", *shares)
-    return rich
+        rows.add_row(f"{target:g}", f"{budget.cost_bias:.6g}", f"{budget.mean_cost:.4f}", *shares)
+    return rows
 
 
-def run(arguments: argparse.Namespace) -> int:
+@ends_in_one_line()
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
     spotter, images, num_images = build(arguments)
     logits: list[torch.Tensor] = []
     found = spotter.scale_logits(images, arguments.batch_size)
-    for item in track(found, "Looking", total=num_images, console=errors, transient=True):
+    for item in progress(found, "Looking", num_images):
         if isinstance(item, Exception):
-            errors.print(str(item), style="red", markup=False)
+            messages.print(str(item), style="red")
         else:
             logits.append(item)
     failed = num_images - len(logits)
     if not logits:
-        raise ConfigError(f"none of the {num_images} images could be read")
+        raise UsageError(f"none of the {num_images} images could be read")
     budgets = {
         target: spotter.set_target_cost_from_logits(logits, target)
         for target in arguments.target_cost
     }
-    console.print(table(budgets, spotter.scales, len(logits)))
+    console.print(budget_table(budgets, spotter.scales, len(logits)))
     if failed:
-        errors.print(f"{failed} images could not be read and do not count", style="red")
+        messages.print(f"{failed} images could not be read and do not count", style="red")
     return 1 if failed else 0
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parse_arguments(argv)
-    try:
-        return run(arguments)
-    except (ValueError, OSError) as error:
-        errors.print(f"error: {error}", style="red", markup=False)
-        return 2
 
 
 if __name__ == "__main__":

@@ -20,22 +20,20 @@ from dataclasses import asdict
 from pathlib import Path
 
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
-from rich.console import Console
 from rich.table import Table
 
-import dld_d2.modeling  # noqa: F401  (registers the spotter)
-from dld_d2.analysis.cost import average_cost, full_resolution_sizes, measure_scale_costs
-from dld_d2.analysis.cost_table import PAPER_UNIT, CostTable, PartCost, Workload
-from dld_d2.analysis.scale_costs import COUNTS, ScaleCosts
-from dld_d2.analysis.spotter_cost import SpotterCost
-from dld_d2.data import EVALUATOR_TYPE, register_configured_datasets
+from dld_d2.analysis.cost import measure_scale_costs
+from dld_d2.commands.arguments import add_overrides, at_least, described_parser
+from dld_d2.commands.console import console, table
+from dld_d2.commands.datasets import open_text_dataset
+from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.data.image_size import IMAGE_SUFFIXES, read_image_size
 from dld_d2.engine.setup import setup_cfg
-
-console = Console(soft_wrap=True, highlight=False)
-errors = Console(stderr=True, soft_wrap=True, highlight=False)
+from dld_d2.modeling.cost.parts import PAPER_UNIT, CostTable, PartCost, Workload
+from dld_d2.modeling.cost.resizing import full_resolution_sizes
+from dld_d2.modeling.cost.scale_costs import COUNTS, ScaleCosts
+from dld_d2.modeling.dynamic_spotter import cost_of
 
 # What an image holds unless said otherwise, and the size of ICDAR2015's.
 DEFAULT_REGIONS = 10
@@ -43,12 +41,8 @@ DEFAULT_CHARACTERS = 10
 DEFAULT_IMAGE_SIZE = (720, 1280)
 
 
-class UsageError(Exception):
-    """Nothing can be done as asked; the message says why and what to do."""
-
-
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="What a spotter costs, part by part.")
+    parser = described_parser(__doc__)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="configuration (YAML)")
     images = parser.add_mutually_exclusive_group()
     images.add_argument(
@@ -69,18 +63,18 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         nargs="+",
         type=float,
         metavar="S",
-        help="scales to compare with full resolution (default: MODEL.DISTILL.SCALES)",
+        help="scales to compare with full resolution (default: MODEL.DYNAMIC.SCALES)",
     )
     parser.add_argument(
         "--regions",
-        type=int,
+        type=at_least(0),
         default=DEFAULT_REGIONS,
         metavar="N",
         help=f"words per image (default {DEFAULT_REGIONS})",
     )
     parser.add_argument(
         "--characters",
-        type=int,
+        type=at_least(0),
         default=DEFAULT_CHARACTERS,
         metavar="N",
         help="decoding steps: characters of an image's longest word, and its end (default "
@@ -88,7 +82,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     parser.add_argument(
         "--proposals",
-        type=int,
+        type=at_least(0),
         metavar="N",
         help="regions that the box head sees (default: as many as testing takes at most)",
     )
@@ -103,18 +97,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="what the cost table counts: backbone, FPN and RPN head as the paper's FLOPs column "
         "does (default), or everything",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="overrides of the configuration; must come last",
-    )
-    arguments = parser.parse_args(argv)
-    for option in ("regions", "characters", "proposals"):
-        if (getattr(arguments, option) or 0) < 0:
-            parser.error(f"--{option} must not be negative")
-    return arguments
+    add_overrides(parser)
+    return parser.parse_args(argv)
 
 
 def find_sizes(cfg: CfgNode, arguments: argparse.Namespace) -> list[tuple[int, int]]:
@@ -122,27 +106,13 @@ def find_sizes(cfg: CfgNode, arguments: argparse.Namespace) -> list[tuple[int, i
     if arguments.size:
         return [tuple(size) for size in arguments.size]
     if arguments.dataset:
-        images = dataset_sizes(cfg, arguments.dataset)
+        dataset = open_text_dataset(cfg, arguments.dataset)
+        images = [(image["height"], image["width"]) for image in dataset]
     elif arguments.image_root:
         images = folder_sizes(arguments.image_root)
     else:
         images = [DEFAULT_IMAGE_SIZE]
     return full_resolution_sizes(images, cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)
-
-
-def dataset_sizes(cfg: CfgNode, name: str) -> list[tuple[int, int]]:
-    register_configured_datasets(cfg)
-    known = [
-        n for n in DatasetCatalog if MetadataCatalog.get(n).get("evaluator_type") == EVALUATOR_TYPE
-    ]
-    if name not in known:
-        raise UsageError(
-            f"there is no text data set {name!r}; registered are: {', '.join(sorted(known))}"
-        )
-    sizes = [(image["height"], image["width"]) for image in DatasetCatalog.get(name)]
-    if not sizes:
-        raise UsageError(f"data set {name!r} has no images")
-    return sizes
 
 
 def folder_sizes(folder: Path) -> list[tuple[int, int]]:
@@ -160,26 +130,24 @@ def folder_sizes(folder: Path) -> list[tuple[int, int]]:
     return sizes
 
 
-def parts_table(table: CostTable, num_images: int) -> Table:
+def parts_table(costs: CostTable, num_images: int) -> Table:
     """Rows are parts, then sums."""
-    size = "several sizes" if table.size is None else "{} x {} with padding".format(*table.size)
+    size = "several sizes" if costs.size is None else "{} x {} with padding".format(*costs.size)
     images = "one image" if num_images == 1 else f"mean of {num_images} images"
-    rich = Table(title=f"multiply-adds: {images}, {size}", title_justify="left")
-    rich.add_column("part", no_wrap=True)
-    for name in ("10^9", "2^30", "share"):
-        rich.add_column(name, justify="right", no_wrap=True)
-    rich.add_column("of which")
+    title = f"multiply-adds: {images}, {size}"
+    rows = table(title, "part", "10^9", "2^30", "share", words=("part",))
+    rows.add_column("of which")
 
     def add(name: str, cost: float, note: str = "") -> None:
-        share = f"{cost / table.total:.1%}"
-        rich.add_row(name, f"{cost / 1e9:.3f}", f"{cost / PAPER_UNIT:.3f}", share, note)
+        share = f"{cost / costs.total:.1%}"
+        rows.add_row(name, f"{cost / 1e9:.3f}", f"{cost / PAPER_UNIT:.3f}", share, note)
 
-    for part in table.parts:
-        add(part.name, part.total(table.workload), describe_units(part, table.workload))
-    rich.add_section()
-    add("as the paper counts", table.published, "backbone, FPN, RPN head")
-    add("whole", table.total)
-    return rich
+    for part in costs.parts:
+        add(part.name, part.total(costs.workload), describe_units(part, costs.workload))
+    rows.add_section()
+    add("as the paper counts", costs.published, "backbone, FPN, RPN head")
+    add("whole", costs.total)
+    return rows
 
 
 def describe_units(part: PartCost, workload: Workload) -> str:
@@ -198,39 +166,38 @@ def describe_units(part: PartCost, workload: Workload) -> str:
 def scales_table(costs: dict[str, ScaleCosts]) -> Table:
     """Rows are scales."""
     title = "by scale, in units of 2^30; choosing the scale is not counted"
-    rich = Table(title=title, title_justify="left")
-    for name in ("scale", "scale^2", "as the paper", "relative", "whole", "relative"):
-        rich.add_column(name, justify="right", no_wrap=True)
+    columns = ("scale", "scale^2", "as the paper", "relative", "whole", "relative")
+    rows = table(title, *columns)
     published, whole = costs["published"], costs["whole"]
-    rows = [
+    figures = [
         (1.0, published.full_cost, 1.0, whole.full_cost, 1.0),
         *zip(
             *(published.scales, published.cost, published.relative, whole.cost, whole.relative),
             strict=True,
         ),
     ]
-    for scale, *columns in rows:
+    for scale, *values in figures:
         cells = (
             f"{value / PAPER_UNIT:.2f}" if index % 2 == 0 else f"{value:.4f}"
-            for index, value in enumerate(columns)
+            for index, value in enumerate(values)
         )
-        rich.add_row(f"{scale:g}", f"{scale**2:.4f}", *cells)
-    return rich
+        rows.add_row(f"{scale:g}", f"{scale**2:.4f}", *cells)
+    return rows
 
 
 def as_json(
-    arguments: argparse.Namespace, table: CostTable, costs: dict[str, ScaleCosts], num_images: int
+    arguments: argparse.Namespace, whole: CostTable, costs: dict[str, ScaleCosts], num_images: int
 ) -> dict:
     return {
         "config": arguments.config_file,
         "num_images": num_images,
-        "padded_size": table.size,
-        "workload": asdict(table.workload),
+        "padded_size": whole.size,
+        "workload": asdict(whole.workload),
         "unit": "multiply-adds",
         "paper_unit": PAPER_UNIT,
-        "parts": [{**asdict(part), "total": part.total(table.workload)} for part in table.parts],
-        "published": table.published,
-        "total": table.total,
+        "parts": [{**asdict(part), "total": part.total(whole.workload)} for part in whole.parts],
+        "published": whole.published,
+        "total": whole.total,
         "scales": costs["published"].scales,
         **{
             name: {"full": c.full_cost, "cost": c.cost, "relative": c.relative}
@@ -242,23 +209,26 @@ def as_json(
     }
 
 
-def run(arguments: argparse.Namespace) -> None:
+@ends_in_one_line()
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    logging.basicConfig(level=logging.WARNING)
     # Neither changes the model's cost. A cost table may be configured that is to be written here.
-    neutral = ["MODEL.DEVICE", "cpu", "MODEL.DISTILL.SELECTOR.COST", "power"]
+    neutral = ["MODEL.DEVICE", "cpu", "MODEL.DYNAMIC.COST", "power"]
     cfg = setup_cfg(arguments.config_file, [*arguments.opts, *neutral])
     sizes = find_sizes(cfg, arguments)
-    cost = SpotterCost(build_model(cfg))
+    cost = cost_of(build_model(cfg))
     counts = {
         "num_regions": arguments.regions,
         "num_characters": arguments.characters,
         "num_proposals": arguments.proposals,
     }
-    table = average_cost(cost, sizes, **counts)
+    whole = cost.average(sizes, **counts)
     costs = {
         name: measure_scale_costs(
             cost,
             sizes,
-            arguments.scales or cfg.MODEL.DISTILL.SCALES,
+            arguments.scales or cfg.MODEL.DYNAMIC.SCALES,
             counts=name,
             config=arguments.config_file,
             config_sha256=hashlib.sha256(cfg.dump().encode()).hexdigest(),
@@ -266,24 +236,14 @@ def run(arguments: argparse.Namespace) -> None:
         )
         for name in COUNTS
     }
-    console.print(parts_table(table, len(sizes)))
+    console.print(parts_table(whole, len(sizes)))
     console.print(scales_table(costs))
     if arguments.json:
-        whole = as_json(arguments, table, costs, len(sizes))
-        arguments.json.write_text(json.dumps(whole, indent=1) + "\n", encoding="utf-8")
+        figures = as_json(arguments, whole, costs, len(sizes))
+        arguments.json.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
     if arguments.write_cost_table:
         costs[arguments.counts].save(arguments.write_cost_table)
-        console.print(f"cost table: {arguments.write_cost_table}", markup=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parse_arguments(argv)
-    logging.basicConfig(level=logging.WARNING)
-    try:
-        run(arguments)
-    except (UsageError, ValueError, TypeError, OSError) as error:
-        errors.print(f"error: {error}", style="red", markup=False)
-        return 2
+        console.print(f"cost table: {arguments.write_cost_table}")
     return 0
 
 

@@ -12,69 +12,48 @@ from __future__ import annotations
 import argparse
 import sys
 import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import cv2
-from rich.console import Console
-from rich.progress import track
 
-from dld_d2.data.report import AnnotationError
-from dld_d2.data.synthetic import SPLITS, SceneConfig, SyntheticDataset, draw_scene
-from dld_d2.data.synthetic.writer import (
-    contact_sheet,
-    write_annotations,
-    write_lexicons,
-    write_scene,
-)
-
-console = Console(stderr=True, soft_wrap=True, highlight=False)
+from dld_d2.analysis.contact_sheet import contact_sheet
+from dld_d2.commands.arguments import at_least, described_parser
+from dld_d2.commands.console import messages, progress
+from dld_d2.commands.errors import UsageError, ends_in_one_line
+from dld_d2.commands.pictures import write_picture
+from dld_d2.synthetic import SPLITS, SceneConfig, SyntheticDataset, draw_scene
+from dld_d2.synthetic.writer import write_annotations, write_lexicons, write_scene
 
 _BENCHMARK_SCENES = 200
 
 
-class UsageError(Exception):
-    """Nothing can be done as asked; the message says why and what to do."""
-
-
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = described_parser(__doc__)
+    add = parser.add_argument
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--split", choices=tuple(SPLITS), help="the scenes of synthetic_SPLIT")
     which.add_argument("--seed", type=int, help="scenes of your own (default 0)")
-    parser.add_argument("--num", type=int, help="how many (default: the whole split, or 100)")
-    parser.add_argument("--output", type=Path, metavar="DIR", help="folder to write into")
-    parser.add_argument(
-        "--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels (512 512)"
-    )
-    parser.add_argument("--backgrounds", metavar="DIR", help="photographs to put words on")
-    parser.add_argument(
-        "--word-crops", metavar="DIR", help="pictures of words, with labels.tsv, to paste"
-    )
-    parser.add_argument(
-        "--system-fonts", action="store_true", help="also use the fonts of this machine"
-    )
-    parser.add_argument(
+    add("--num", type=int, help="how many (default: the whole split, or 100)")
+    add("--output", type=Path, metavar="DIR", help="folder to write into")
+    add("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels (512 512)")
+    add("--backgrounds", metavar="DIR", help="photographs to put words on")
+    add("--word-crops", metavar="DIR", help="pictures of words, with labels.tsv, to paste")
+    add("--system-fonts", action="store_true", help="also use the fonts of this machine")
+    add(
         "--image-format",
         choices=("png", "jpg"),
         default="png",
         help="png (default) keeps every pixel, jpg takes a fifth of the space",
     )
-    parser.add_argument("--workers", type=int, default=1, help="processes that draw (default 1)")
-    parser.add_argument(
-        "--sheet", type=int, default=4, metavar="N", help="columns of the contact sheet, 0: none"
-    )
-    parser.add_argument(
-        "--benchmark", action="store_true", help="write nothing, measure scenes per second"
-    )
+    add("--workers", type=at_least(1), default=1, help="processes that draw (default 1)")
+    add("--sheet", type=int, default=4, metavar="N", help="columns of the contact sheet, 0: none")
+    add("--benchmark", action="store_true", help="write nothing, measure scenes per second")
     arguments = parser.parse_args(argv)
     if arguments.output is None and not arguments.benchmark:
         parser.error("--output is needed")
-    if arguments.workers < 1:
-        parser.error("--workers must be at least 1")
     return arguments
 
 
@@ -107,25 +86,23 @@ def generate(dataset: SyntheticDataset, arguments: argparse.Namespace) -> None:
     (folder / "images").mkdir(parents=True, exist_ok=True)
     suffix = f".{arguments.image_format}"
     write = partial(write_scene, dataset, folder=folder, suffix=suffix)
-    options = {"total": len(dataset), "console": console, "transient": True}
+    numbers = range(len(dataset))
     if arguments.workers == 1:
-        for _ in track(map(write, range(len(dataset))), "Drawing", **options):
+        for _ in progress(map(write, numbers), "Drawing", len(dataset)):
             pass
     else:
         with ProcessPoolExecutor(
             arguments.workers, initializer=cv2.setNumThreads, initargs=(1,)
         ) as pool:
-            for _ in track(
-                pool.map(write, range(len(dataset)), chunksize=16), "Drawing", **options
-            ):
+            for _ in progress(pool.map(write, numbers, chunksize=16), "Drawing", len(dataset)):
                 pass
     write_annotations(dataset, folder, suffix)
     write_lexicons(dataset, folder / "lexicons")
     if arguments.sheet > 0:
         for name, annotated in (("contact_sheet", False), ("contact_sheet_annotated", True)):
             sheet = contact_sheet(dataset, arguments.sheet, annotated=annotated)
-            (folder / f"{name}.png").write_bytes(cv2.imencode(".png", sheet)[1].tobytes())
-    console.print(f"{len(dataset)} scenes in {folder}", markup=False)
+            write_picture(folder / f"{name}.png", sheet)
+    messages.print(f"{len(dataset)} scenes in {folder}")
 
 
 def benchmark(dataset: SyntheticDataset) -> None:
@@ -139,20 +116,17 @@ def benchmark(dataset: SyntheticDataset) -> None:
             draw_scene(dataset.config, dataset.seed, index)
         best = max(best, number / (time.process_time() - start))
     size = f"{dataset.config.height} x {dataset.config.width}"
-    console.print(f"{best:.1f} scenes of {size} pixels per second of one core", markup=False)
+    messages.print(f"{best:.1f} scenes of {size} pixels per second of one core")
 
 
-def main(argv: list[str] | None = None) -> int:
+@ends_in_one_line()
+def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
-    try:
-        dataset = open_dataset(arguments)
-        if arguments.benchmark:
-            benchmark(dataset)
-        else:
-            generate(dataset, arguments)
-    except (UsageError, AnnotationError, ValueError, OSError) as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return 2
+    dataset = open_dataset(arguments)
+    if arguments.benchmark:
+        benchmark(dataset)
+    else:
+        generate(dataset, arguments)
     return 0
 
 

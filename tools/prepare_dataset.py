@@ -12,41 +12,38 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tqdm import tqdm
 
+from dld_d2.commands.arguments import described_parser
+from dld_d2.commands.errors import ends_in_one_line
 from dld_d2.data import FORMATS, AnnotationReport, ImageRecord, read_records, write_index
 
 
-def parse_arguments(argv: list[str] | None = None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = described_parser(__doc__)
+    add = parser.add_argument
     formats = sorted(name for name, _ in FORMATS)
-    parser.add_argument("--format", required=True, choices=formats)
-    parser.add_argument("--image-root", required=True, type=Path, help="folder of the images")
-    parser.add_argument(
-        "--annotations", required=True, type=Path, help="file or folder, as the format has it"
-    )
-    parser.add_argument("--output", required=True, type=Path, help="folder to write, NAME.index")
-    parser.add_argument("--split", help="part of the set, for formats that name parts (coco_text)")
-    parser.add_argument(
-        "--points", type=int, help="vertices of each polygon, where all have as many (polygon)"
-    )
-    parser.add_argument(
+    add("--format", required=True, choices=formats)
+    add("--image-root", required=True, type=Path, help="folder of the images")
+    add("--annotations", required=True, type=Path, help="file or folder, as the format has it")
+    add("--output", required=True, type=Path, help="folder to write, NAME.index")
+    add("--split", help="part of the set, for formats that name parts (coco_text)")
+    add("--points", type=int, help="vertices of each polygon, where all have as many (polygon)")
+    add(
         "--skip-bad",
         action="store_true",
         help="leave out annotations and images that cannot be used and list them; without it the "
         "first one stops the conversion",
     )
-    parser.add_argument(
+    add(
         "--report",
         type=Path,
         help="list what was left out in this file (default: OUTPUT.skipped.tsv)",
     )
-    parser.add_argument("--overwrite", action="store_true", help="replace an index that is there")
+    add("--overwrite", action="store_true", help="replace an index that is there")
     return parser.parse_args(argv)
 
 
@@ -83,13 +80,10 @@ def convert(args: argparse.Namespace) -> AnnotationReport:
     return report
 
 
-def main(argv: list[str] | None = None) -> int:
+@ends_in_one_line()
+def main(argv: Sequence[str] | None = None) -> int:
     args = parse_arguments(argv)
-    try:
-        report = convert(args)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
+    report = convert(args)
     if report.skips:
         path = args.report or args.output.with_name(f"{args.output.name}.skipped.tsv")
         report.write(path)

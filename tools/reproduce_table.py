@@ -19,25 +19,24 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from detectron2.data import DatasetCatalog
-from reproduction.measured import Measured
-from reproduction.plots import write_plots
-from reproduction.rows import ROWS, SELECTOR, TEACHER, Row, find_rows
-from reproduction.runs import Runs
-from reproduction.table import effects, markdown, rich_tables, table_cells
-from reproduction.timing import milliseconds_per_image
-from rich.console import Console
+from table_reproduction.measured import Measured
+from table_reproduction.plots import write_plots
+from table_reproduction.rows import ROWS, SELECTOR, TEACHER, Row, find_rows
+from table_reproduction.runs import Runs
+from table_reproduction.table import effects, markdown, rich_tables, table_cells
+from table_reproduction.timing import milliseconds_per_image
 
-from dld_d2.data.synthetic import SPLITS
-from dld_d2.weights import weights_file
+from dld_d2.commands.arguments import add_overrides, at_least, described_parser
+from dld_d2.commands.console import console
+from dld_d2.commands.errors import UsageError, ends_in_one_line
+from dld_d2.deployment.pretrained import weights_file
+from dld_d2.synthetic import SPLITS
 
 _SHIPPED = {TEACHER: "tiny_teacher", "dld": "tiny_dld", "dld_gamma0.3": "tiny_dld_gamma0.3"}
-console = Console(soft_wrap=True, highlight=False)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = described_parser(__doc__)
     parser.add_argument(
         "--rows",
         nargs="+",
@@ -70,23 +69,21 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="take these weights for a row instead of training it; may be repeated",
     )
     parser.add_argument(
-        "--processes", type=int, default=1, metavar="N", help="that share a training on a CPU (1)"
+        "--processes",
+        type=at_least(1),
+        default=1,
+        metavar="N",
+        help="that share a training on a CPU (1)",
     )
     parser.add_argument(
         "--timed-images",
-        type=int,
+        type=at_least(0),
         default=60,
         metavar="N",
         help="images, spread over the set and read one at a time by all rows in turn, for ms per "
         "image (60); 0: none",
     )
-    parser.add_argument(
-        "--opts",
-        nargs=argparse.REMAINDER,
-        default=[],
-        metavar="KEY VALUE",
-        help="overrides of the configuration for all rows; must come last",
-    )
+    add_overrides(parser, of="of the configuration for all rows")
     return parser.parse_args(argv)
 
 
@@ -110,20 +107,20 @@ def measure(runs: Runs, rows: list[Row]) -> dict[str, Measured]:
     }
 
 
-def run(arguments: argparse.Namespace) -> None:
+@ends_in_one_line()
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
     rows = find_rows(arguments.rows)
     datasets = [f"synthetic_{split}" for split in SPLITS]
     if arguments.dataset not in datasets:
-        raise ValueError(f"--dataset {arguments.dataset}: there are {', '.join(datasets)}")
-    if arguments.timed_images < 0:
-        raise ValueError(f"--timed-images {arguments.timed_images} must be at least 0")
+        raise UsageError(f"--dataset {arguments.dataset}: there are {', '.join(datasets)}")
     weights = {name: weights_file(file) for name, file in _SHIPPED.items() if arguments.shipped}
     for name, file in arguments.weights:
         trained = [row.name for row in ROWS if row.trained]
         if name not in trained:
-            raise ValueError(f"--weights {name}: rows with their own are {', '.join(trained)}")
+            raise UsageError(f"--weights {name}: rows with their own are {', '.join(trained)}")
         if not Path(file).is_file():
-            raise ValueError(f"--weights {name}: there is no file {file}")
+            raise UsageError(f"--weights {name}: there is no file {file}")
         weights[name] = Path(file)
     runs = Runs(
         arguments.output,
@@ -138,7 +135,7 @@ def run(arguments: argparse.Namespace) -> None:
             runs.train(row)
     rows = [row for row in rows if row.group != "needed"]
     if not rows:
-        return
+        return 0
     measured = measure(runs, rows)
     in_table = [row for row in rows if row.group == "table"]
     milliseconds = {}
@@ -149,6 +146,7 @@ def run(arguments: argparse.Namespace) -> None:
             {row.name: runs.spotter(row) for row in in_table}, images
         )
     report(arguments.output, rows, measured, milliseconds)
+    return 0
 
 
 def spread(items: Sequence, count: int) -> list:
@@ -182,7 +180,7 @@ def report(
         console.print(table)
     sentences = effects(measured)
     for sentence in sentences:
-        console.print(sentence, markup=False)
+        console.print(sentence)
     text = markdown(header, lines) + "\n\n" + "".join(f"- {s}\n" for s in sentences)
     (output / "table.md").write_text(text, encoding="utf-8")
     summary = {
@@ -191,16 +189,7 @@ def report(
     }
     (output / "table.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
     for path in write_plots(measured, output):
-        console.print(str(path), markup=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    try:
-        run(parse_arguments(argv))
-    except (ValueError, OSError) as error:
-        Console(stderr=True, soft_wrap=True).print(f"error: {error}", style="red", markup=False)
-        return 2
-    return 0
+        console.print(str(path))
 
 
 if __name__ == "__main__":

@@ -15,33 +15,33 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
-from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.utils.env import seed_all_rng
 from detectron2.utils.logger import setup_logger
-from rich.console import Console
-from rich.progress import track
 
-from dld_d2.data import EVALUATOR_TYPE, TextDataset, TextDatasetMapper, register_configured_datasets
+from dld_d2.analysis.visualization import (
+    DrawnWord,
+    LegendEntry,
+    add_legend,
+    draw_words,
+    side_by_side,
+)
+from dld_d2.commands.arguments import add_overrides, at_least, described_parser
+from dld_d2.commands.console import messages, progress
+from dld_d2.commands.datasets import open_text_dataset
+from dld_d2.commands.errors import UsageError, ends_in_one_line
+from dld_d2.commands.pictures import enlargement, write_picture
+from dld_d2.data import TextDatasetMapper
 from dld_d2.data.coverage import recognition_coverage
 from dld_d2.engine.setup import setup_cfg
-from dld_d2.visualization import DrawnWord, LegendEntry, add_legend, draw_words, side_by_side
-
-console = Console(stderr=True, soft_wrap=True, highlight=False)
 
 READABLE = LegendEntry("trains detection and recognition", "sky")
 DETECTED = LegendEntry("trains detection only (too long, or not in the vocabulary)", "orange")
 IGNORED = LegendEntry("don't care", "grey", hatched=True)
 
 
-class UsageError(Exception):
-    """Nothing can be done as asked; the message says why and what to do."""
-
-
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Draw what the model receives.")
+    parser = described_parser(__doc__)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="configuration (YAML)")
     parser.add_argument("--output", required=True, metavar="DIR", type=Path)
     parser.add_argument(
@@ -56,23 +56,21 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="registered data set (default: first of DATASETS.TRAIN or DATASETS.TEST)",
     )
     parser.add_argument(
-        "--num", type=int, default=10, metavar="N", help="images, spread over the set (default 10)"
+        "--num",
+        type=at_least(1),
+        default=10,
+        metavar="N",
+        help="images, spread over the set (default 10)",
     )
     parser.add_argument(
-        "--draws", type=int, default=3, help="random augmentations of each image (default 3)"
+        "--draws",
+        type=at_least(1),
+        default=3,
+        help="random augmentations of each image (default 3)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the augmentations (default 0)")
-    parser.add_argument(
-        "opts",
-        nargs=argparse.REMAINDER,
-        metavar="KEY VALUE",
-        help="overrides of the configuration; must come last",
-    )
-    arguments = parser.parse_args(argv)
-    for option in ("num", "draws"):
-        if getattr(arguments, option) < 1:
-            parser.error(f"--{option} must be at least 1")
-    return arguments
+    add_overrides(parser, "opts")
+    return parser.parse_args(argv)
 
 
 def draw_sample(sample: dict[str, Any], mapper: TextDatasetMapper) -> np.ndarray:
@@ -98,60 +96,38 @@ def draw_sample(sample: dict[str, Any], mapper: TextDatasetMapper) -> np.ndarray
         for kind in (READABLE, DETECTED, IGNORED)
     ]
     height, width = image.shape[:2]
-    drawn = draw_words(image, words, enlarge=max(1.0, 1600 / max(width, height)))
+    drawn = draw_words(image, words, enlarge=enlargement(image))
     title = f"{sample['image_id']}: {width} x {height} pixels"
     return side_by_side([add_legend(drawn, entries)], [title])
 
 
-def open_dataset(cfg: CfgNode, arguments: argparse.Namespace) -> tuple[str, TextDataset]:
+@ends_in_one_line()
+def main(argv: Sequence[str] | None = None) -> int:
+    arguments = parse_arguments(argv)
+    setup_logger(name="dld_d2", abbrev_name="dld_d2")
+    cfg = setup_cfg(arguments.config_file, arguments.opts)
+    mapper = TextDatasetMapper(cfg, is_train=arguments.mode == "train")
     key = "TRAIN" if arguments.mode == "train" else "TEST"
     name = arguments.dataset or next(iter(cfg.DATASETS[key]), None)
     if name is None:
         raise UsageError(f"DATASETS.{key} is empty: name a data set with --dataset")
-    known = [
-        n for n in DatasetCatalog if MetadataCatalog.get(n).get("evaluator_type") == EVALUATOR_TYPE
-    ]
-    if name not in known:
-        raise UsageError(
-            f"there is no text data set {name!r}; registered are: {', '.join(sorted(known))}"
-        )
-    dataset = DatasetCatalog.get(name)
-    if not len(dataset):
-        raise UsageError(f"data set {name!r} has no images")
-    return name, dataset
-
-
-def run(arguments: argparse.Namespace) -> None:
-    cfg = setup_cfg(arguments.config_file, arguments.opts)
-    register_configured_datasets(cfg)
-    mapper = TextDatasetMapper(cfg, is_train=arguments.mode == "train")
-    name, dataset = open_dataset(cfg, arguments)
+    dataset = open_text_dataset(cfg, name)
     arguments.output.mkdir(parents=True, exist_ok=True)
     coverage = recognition_coverage(dataset, mapper.vocabulary, mapper.max_length)
-    console.print(f"{name}: {coverage.summary(mapper.max_length)}", markup=False)
+    messages.print(f"{name}: {coverage.summary(mapper.max_length)}")
 
     seed_all_rng(arguments.seed)
     draws = arguments.draws if arguments.mode == "train" else 1
     number = min(arguments.num, len(dataset))
     chosen = np.linspace(0, len(dataset), number, endpoint=False, dtype=np.int64)
-    for index in track(chosen.tolist(), "Drawing", console=console, transient=True):
+    for index in progress(chosen.tolist(), "Drawing"):
         given = dataset[index]
         stem = given["image_id"].replace("/", "_")
         for draw in range(draws):
             picture = draw_sample(mapper(given), mapper)
             path = arguments.output / (f"{stem}_{draw}.jpg" if draws > 1 else f"{stem}.jpg")
-            path.write_bytes(cv2.imencode(".jpg", picture)[1].tobytes())
-    console.print(f"{number * draws} pictures in {arguments.output}", markup=False)
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    arguments = parse_arguments(argv)
-    setup_logger(name="dld_d2", abbrev_name="dld_d2")
-    try:
-        run(arguments)
-    except (UsageError, ValueError, OSError) as error:
-        console.print(f"error: {error}", style="red", markup=False)
-        return 2
+            write_picture(path, picture)
+    messages.print(f"{number * draws} pictures in {arguments.output}")
     return 0
 
 

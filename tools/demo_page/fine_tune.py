@@ -13,9 +13,9 @@ from pathlib import Path
 
 import numpy as np
 
-from dld_d2.data.synthetic import SyntheticDataset
-from dld_d2.data.synthetic.writer import write_annotations, write_scene
-from dld_d2.weights import weights_file
+from dld_d2.deployment.pretrained import weights_file
+from dld_d2.synthetic import SyntheticDataset
+from dld_d2.synthetic.writer import write_annotations, write_scene
 
 __all__ = ["FineTuning", "FineTuningError", "fine_tune", "group_losses"]
 

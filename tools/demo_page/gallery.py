@@ -8,13 +8,11 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from dld_d2.data.synthetic import SceneConfig
+from demo_page.measure import Reading, Scene, by_regime
+from dld_d2.analysis.visualization import DrawnWord, draw_words
 from dld_d2.evaluation import DONT_CARE
 from dld_d2.evaluation.geometry import compute_overlaps
 from dld_d2.evaluation.protocol import END_TO_END, match_image, prepare_truth
-from dld_d2.visualization import DrawnWord, draw_words
-
-from .measure import Reading, Scene
 
 __all__ = ["Comparison", "Disagreement", "Exhibit", "choose_scenes", "compare", "make_exhibit"]
 
@@ -135,9 +133,7 @@ def choose_scenes(
     those with the most disagreements.
     """
     chosen: dict[int, str] = {}
-    present = {scene.regime for scene in scenes}
-    for regime in (name for name in SceneConfig().regimes if name in present):
-        members = [i for i, scene in enumerate(scenes) if scene.regime == regime]
+    for regime, members in by_regime(scenes).items():
         for place, index in enumerate(members[:per_regime], 1):
             chosen[index] = f"scene {place} of {len(members)} with {regime} words"
     rest = [i for i in range(len(scenes)) if i not in chosen and comparisons[i].disagreements]

@@ -5,10 +5,9 @@ from __future__ import annotations
 import base64
 from html import escape
 
+from demo_page.gallery import Disagreement, Exhibit
+from demo_page.measure import Reading
 from dld_d2.evaluation import DONT_CARE
-
-from .gallery import Disagreement, Exhibit
-from .measure import Reading
 
 __all__ = ["exhibit_html"]
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import torch
+from benchmark_suite.turns import fixed_scale
 from detectron2.data import DatasetCatalog
 from torch import Tensor
 
-import dld_d2.data.builtin  # noqa: F401 (registers the data sets)
-from dld_d2.analysis.cost_table import PAPER_UNIT
-from dld_d2.data.synthetic.catalog import scene_lexicon
+from dld_d2.commands.console import progress
+from dld_d2.deployment.predictor import TextSpotter
+from dld_d2.deployment.pretrained import names
+from dld_d2.deployment.result import Word
 from dld_d2.evaluation import DONT_CARE, ImageLexicons, Lexicon
-from dld_d2.evaluation.words import Word as TrueWord
-from dld_d2.modeling.distillation import FixedScale
-from dld_d2.predictor import TextSpotter
-from dld_d2.spotting_result import Word
-from dld_d2.weights import names
+from dld_d2.modeling.cost.parts import PAPER_UNIT
+from dld_d2.structures.word import Word as TrueWord
+from dld_d2.synthetic import SceneConfig
+from dld_d2.synthetic.catalog import scene_lexicon
 
 __all__ = [
     "DATASET",
@@ -29,12 +29,12 @@ __all__ = [
     "Reading",
     "Scene",
     "Sweep",
-    "fixed_scale",
+    "by_regime",
     "load_lexicons",
     "load_models",
     "load_scenes",
     "read_at_every_scale",
-    "read_in_turn",
+    "read_scene",
 ]
 
 DATASET = "synthetic_test"
@@ -47,7 +47,7 @@ class Model:
     Attributes:
         key: what the code calls it.
         label: what the page calls it.
-        weights: as `dld_d2.weights.names()` lists them.
+        weights: as `dld_d2.deployment.pretrained.names()` lists them.
         resolution: of its input, as a fraction of the scenes' own.
         colour: in plots.
     """
@@ -167,73 +167,8 @@ def load_models(models: Sequence[Model], size: int) -> dict[str, TextSpotter]:
     }
 
 
-def read_in_turn(
-    spotters: Mapping[str, TextSpotter],
-    scenes: Sequence[Scene],
-    progress: Callable[[int], None] = lambda done: None,
-) -> dict[str, list[Reading]]:
-    """Read every scene with every model, one image at a time, model after model.
-
-    So all models see the same machine, whatever else it does; who begins changes from scene to
-    scene. What a model does for the first time, it does before.
-
-    Args:
-        spotters: by key.
-        scenes: to read.
-        progress: is told how many scenes are done.
-    """
-    for spotter in spotters.values():
-        _warm_up(spotter, scenes[0])
-    keys = list(spotters)
-    readings: dict[str, list[Reading]] = {key: [] for key in keys}
-    for number, scene in enumerate(scenes):
-        first = number % len(keys)
-        for key in keys[first:] + keys[:first]:
-            readings[key].append(_read(spotters[key], scene))
-        progress(number + 1)
-    return readings
-
-
-def read_at_every_scale(
-    spotter: TextSpotter,
-    scenes: Sequence[Scene],
-    chosen: Sequence[Reading],
-    progress: Callable[[int], None] = lambda done: None,
-) -> Sweep:
-    """Read every scene at all scales of a student.
-
-    Args:
-        spotter: the student.
-        scenes: to read.
-        chosen: what it read at the scales that it chose, which is not read again.
-        progress: is told how many scenes are done.
-    """
-    readings: list[list[Reading]] = [[] for _ in spotter.scales]
-    for number, (scene, known) in enumerate(zip(scenes, chosen, strict=True)):
-        for index, scale in enumerate(spotter.scales):
-            if scale == known.scale:
-                readings[index].append(known)
-                continue
-            with fixed_scale(spotter, index):
-                readings[index].append(_read(spotter, scene))
-        progress(number + 1)
-    logits = [_raised(item) for item in spotter.scale_logits(scene.image for scene in scenes)]
-    relative_cost = spotter.model.relative_cost.cpu()
-    return Sweep(spotter.scales, relative_cost, torch.stack(logits), readings)
-
-
-def _scene(item: dict) -> Scene:
-    truth = (
-        TrueWord(
-            np.asarray(word["segmentation"][0], dtype=np.float64).reshape(-1, 2),
-            DONT_CARE if word["ignore"] else word["text"],
-        )
-        for word in item["annotations"]
-    )
-    return Scene(item["image_id"], item["read_image"]("BGR"), tuple(truth))
-
-
-def _read(spotter: TextSpotter, scene: Scene) -> Reading:
+def read_scene(spotter: TextSpotter, scene: Scene) -> Reading:
+    """Read a scene, and tell what that took."""
     start = time.perf_counter()
     result = spotter(scene.image)
     seconds = time.perf_counter() - start
@@ -248,24 +183,49 @@ def _read(spotter: TextSpotter, scene: Scene) -> Reading:
     )
 
 
-def _warm_up(spotter: TextSpotter, scene: Scene) -> None:
-    _read(spotter, scene)
-    if len(spotter.scales) > 1:
-        for index in range(len(spotter.scales)):
+def read_at_every_scale(
+    spotter: TextSpotter,
+    scenes: Sequence[Scene],
+    chosen: Sequence[Reading],
+) -> Sweep:
+    """Read every scene at all scales of a student.
+
+    Args:
+        spotter: the student.
+        scenes: to read.
+        chosen: what it read at the scales that it chose, which is not read again.
+    """
+    readings: list[list[Reading]] = [[] for _ in spotter.scales]
+    pairs = zip(scenes, chosen, strict=True)
+    for scene, known in progress(pairs, "Reading", len(scenes)):
+        for index, scale in enumerate(spotter.scales):
+            if scale == known.scale:
+                readings[index].append(known)
+                continue
             with fixed_scale(spotter, index):
-                spotter(scene.image)
-    spotter(scene.image)
+                readings[index].append(read_scene(spotter, scene))
+    logits = [_raised(item) for item in spotter.scale_logits(scene.image for scene in scenes)]
+    relative_cost = spotter.model.relative_cost.cpu()
+    return Sweep(spotter.scales, relative_cost, torch.stack(logits), readings)
 
 
-@contextmanager
-def fixed_scale(spotter: TextSpotter, index: int) -> Iterator[None]:
-    """Within the context a student reads at one scale, and its selector does not run."""
-    policy = spotter.model.policy
-    spotter.model.policy = FixedScale(index, len(spotter.scales))
-    try:
-        yield
-    finally:
-        spotter.model.policy = policy
+def by_regime(scenes: Sequence[Scene]) -> dict[str, list[int]]:
+    """Regime -> indices of its scenes, for the regimes that there are."""
+    members: dict[str, list[int]] = {name: [] for name in SceneConfig().regimes}
+    for index, scene in enumerate(scenes):
+        members[scene.regime].append(index)
+    return {name: indices for name, indices in members.items() if indices}
+
+
+def _scene(item: dict) -> Scene:
+    truth = (
+        TrueWord(
+            np.asarray(word["segmentation"][0], dtype=np.float64).reshape(-1, 2),
+            DONT_CARE if word["ignore"] else word["text"],
+        )
+        for word in item["annotations"]
+    )
+    return Scene(item["image_id"], item["read_image"]("BGR"), tuple(truth))
 
 
 def _raised(item: Tensor | Exception) -> Tensor:

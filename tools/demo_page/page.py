@@ -9,13 +9,12 @@ from html import escape
 from pathlib import Path
 from string import Template
 
-from dld_d2.data.synthetic import SceneConfig
-
-from .fine_tune import FineTuning
-from .gallery import Exhibit
-from .gallery_html import exhibit_html
-from .scores import BOOTSTRAP, Row
-from .tables import regime_table, score_table
+from demo_page.fine_tune import FineTuning
+from demo_page.gallery import Exhibit
+from demo_page.gallery_html import exhibit_html
+from demo_page.scores import BOOTSTRAP, Row
+from demo_page.tables import regime_table, score_table
+from dld_d2.synthetic import SceneConfig
 
 __all__ = ["PageData", "build_page", "headline"]
 

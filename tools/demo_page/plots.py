@@ -12,7 +12,7 @@ import matplotlib.pyplot as plt
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
-from .scores import CurvePoint, Row
+from demo_page.scores import CurvePoint, Row
 
 __all__ = ["plot_losses", "plot_pareto", "plot_scales"]
 

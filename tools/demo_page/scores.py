@@ -7,21 +7,16 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from dld_d2.data.synthetic import SceneConfig
-from dld_d2.engine.budget import choose_cost_bias
+from demo_page.measure import Model, Reading, Scene, Sweep, by_regime
+from dld_d2.deployment.budget import choose_cost_bias
 from dld_d2.evaluation import ImageLexicons, Lexicon, Report, evaluate
 from dld_d2.evaluation.protocol import Counts, rates
-from dld_d2.evaluation.words import Word
-from dld_d2.modeling.distillation import select
+from dld_d2.modeling.selection.selector import select
+from dld_d2.structures.word import Word
 
-from .measure import Model, Reading, Scene, Sweep
-
-__all__ = ["CurvePoint", "RegimeRow", "Row", "fixed_scales", "score", "slide", "table_row"]
+__all__ = ["CurvePoint", "RegimeRow", "Row", "fixed_scales", "hmean", "score", "slide", "table_row"]
 
 BOOTSTRAP = 1000
-_CORRECT = Counts._fields.index("num_correct")
-_TRUTHS = Counts._fields.index("num_gt_care")
-_DETECTIONS = Counts._fields.index("num_det_care")
 
 
 @dataclass(frozen=True)
@@ -103,13 +98,10 @@ def table_row(
     report = score(scenes, readings, lexicons, bootstrap=BOOTSTRAP)
     plain = report.case("end_to_end", "none")
     low, high = plain.intervals["spot_hmean"]
-    regimes = {}
-    present = {scene.regime for scene in scenes}
-    for regime in (name for name in SceneConfig().regimes if name in present):
-        members = [i for i, scene in enumerate(scenes) if scene.regime == regime]
-        regimes[regime] = RegimeRow(
-            hmean(plain.image_counts[members]), tuple(readings[i].scale for i in members)
-        )
+    regimes = {
+        regime: RegimeRow(hmean(plain.image_counts[at]), tuple(readings[i].scale for i in at))
+        for regime, at in by_regime(scenes).items()
+    }
     return Row(
         model,
         float(np.mean([reading.scale for reading in readings])),
@@ -126,8 +118,8 @@ def table_row(
 
 def hmean(counts: np.ndarray) -> float:
     """Of finding and reading, over the rows of (I, 5) counts as `Case.image_counts` has them."""
-    total = counts.sum(axis=0)
-    return float(rates(total[_CORRECT], total[_TRUTHS], total[_DETECTIONS]).hmean)
+    total = Counts(*counts.sum(axis=0))
+    return float(rates(total.num_correct, total.num_gt_care, total.num_det_care).hmean)
 
 
 def fixed_scales(scenes: Sequence[Scene], sweep: Sweep) -> list[CurvePoint]:

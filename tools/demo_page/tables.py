@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from html import escape
 
-from .scores import Row
+from demo_page.scores import Row
 
 __all__ = ["regime_table", "score_table"]
 

@@ -1,24 +1,19 @@
-"""train_net.py, but with the losses of every iteration, as they are, in metrics.json.
+"""`dld-d2 train`, but with the losses of every iteration, as they are, in metrics.json.
 
 Detectron2 writes those of every 20th, smoothed over 20, which is all that a long training needs.
-Takes the arguments of train_net.py.
 """
 
 from __future__ import annotations
 
 import os
-import sys
-from pathlib import Path
 
 from detectron2.engine import HookBase
 from detectron2.engine.hooks import PeriodicWriter
 from detectron2.utils.events import EventWriter, JSONWriter
 
+from dld_d2.commands import train
 from dld_d2.engine.distill_trainer import DistillTrainer
 from dld_d2.engine.setup import setup_cfg
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-import train_net
 
 
 class LoggedTrainer(DistillTrainer):
@@ -33,6 +28,5 @@ class LoggedTrainer(DistillTrainer):
 
 
 if __name__ == "__main__":
-    arguments = train_net.parse_args()
-    train_net.DistillTrainer = LoggedTrainer
-    train_net.main(setup_cfg(arguments.config_file, arguments.opts), arguments)
+    arguments = train.parse_arguments(None)
+    train.run(setup_cfg(arguments.config_file, arguments.opts), arguments, LoggedTrainer)

@@ -1,1 +1,0 @@
-"""What `tools/benchmark.py` measures: one module per question, and what they share."""

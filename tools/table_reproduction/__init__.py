@@ -1,0 +1,1 @@
+"""What tools/reproduce_table.py trains, evaluates, compares and shows."""
