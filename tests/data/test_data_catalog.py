@@ -213,14 +213,14 @@ def test_prepared_index_equals_the_original(text_set, capsys):
     register(text_set)
     register_text_dataset("t_index", text_set / "images", text_set / "a.index", "index")
     assert list(DatasetCatalog.get("t_index")) == list(DatasetCatalog.get("t_set"))
-    assert prepare(text_set) == 1
+    assert prepare(text_set) == 2
     assert "overwrite" in capsys.readouterr().err
     assert prepare(text_set, "--overwrite") == 0
 
 
 def test_preparing_bad_annotations(tmp_path, capsys):
     path = write_set(tmp_path, "img_1.jpg", "gt_img_1.txt", GOOD + BAD)
-    assert prepare(tmp_path) == 1
+    assert prepare(tmp_path) == 2
     assert f"error: {path}:2: " in capsys.readouterr().err
     assert not (tmp_path / "a.index").exists()
     assert prepare(tmp_path, "--skip-bad") == 0

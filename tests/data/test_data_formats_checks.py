@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from image_files import read, write_image, write_set
 from PIL import Image
 
-from dld_d2.data import AnnotationError, AnnotationReport
+from dld_d2.data import FORMATS, AnnotationError, AnnotationReport
 from dld_d2.data.geometry import clip_to_image, region_area
 from dld_d2.data.image_size import read_image_size
 
@@ -131,3 +131,12 @@ def test_report_raises_by_default_and_tells_the_way_out():
         AnnotationReport().bad("a.txt:3", "zero area", "has no area")
     with pytest.raises(ValueError, match="'ignore'"):
         AnnotationReport("ignore")
+
+
+def test_a_reader_cannot_take_the_name_of_a_built_in_format():
+    def polygon(image_root, annotations, report):
+        yield from ()
+
+    with pytest.raises(AssertionError, match="'polygon' is a built-in annotation format"):
+        FORMATS.register(polygon)
+    assert FORMATS.get("polygon") is not polygon

@@ -14,7 +14,7 @@ from PIL import Image
 
 from dld_d2.data.mapper import TextDatasetMapper, image_to_tensor, read_image
 from dld_d2.engine.setup import setup_cfg
-from dld_d2.modeling.recognition.vocabulary import Vocabulary
+from dld_d2.structures.vocabulary import Vocabulary
 
 HEIGHT, WIDTH = 120, 200
 VOCABULARY = Vocabulary()

@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from dld_d2.data.coverage import log_recognition_coverage, recognition_coverage
-from dld_d2.modeling.recognition.vocabulary import Vocabulary
+from dld_d2.structures.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("abc")
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from dld_d2.visualization import PALETTE
+from dld_d2.analysis.visualization import PALETTE
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -106,4 +106,4 @@ def test_errors_are_clear(run, dataset, tmp_path, capsys):
         assert code == 2 and message in messages
     with pytest.raises(SystemExit):
         run("--num", "0")
-    assert "--num must be at least 1" in capsys.readouterr().err
+    assert "--num: must be at least 1" in capsys.readouterr().err

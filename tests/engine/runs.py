@@ -10,6 +10,8 @@ import torch
 from detectron2.engine import HookBase
 
 ROOT = Path(__file__).parents[2]
+# As the processes of `spawn`: sums over threads are not the same to the last bit.
+torch.set_num_threads(1)
 
 
 def run_training(trainer, resume=False, *hooks):
@@ -28,6 +30,17 @@ class KillAt(HookBase):
     def before_step(self):
         if self.trainer.iter == self.iteration:
             os.kill(os.getpid(), signal.SIGKILL)
+
+
+class StopAt(HookBase):
+    """Ends a training before an iteration, as a user does."""
+
+    def __init__(self, iteration):
+        self.iteration = iteration
+
+    def before_step(self):
+        if self.trainer.iter == self.iteration:
+            raise KeyboardInterrupt
 
 
 def spawn(*command):

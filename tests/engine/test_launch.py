@@ -78,8 +78,8 @@ def test_the_command_ends_in_one_line_on_a_wrong_key(tmp_path):
         text=True,
         timeout=120,
     )
-    assert done.returncode == 1
+    assert done.returncode == 2
     last = done.stderr.strip().splitlines()[-1]
-    assert last.startswith("train_net.py: ")
+    assert last.startswith(f"error: {file}: ")
     assert "SOLVER.MAX_ITER" in last
     assert "Traceback" not in done.stderr

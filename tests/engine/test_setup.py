@@ -6,15 +6,6 @@ import torch
 from dld_d2.engine.setup import ConfigError, prepare_run, setup_cfg, with_seed
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(name, text):
-        (tmp_path / name).write_text(text)
-        return str(tmp_path / name)
-
-    return write
-
-
 def test_merges_base_file_file_and_overrides(write):
     write("base.yaml", "SOLVER:\n  BASE_LR: 1\n  MAX_ITER: 5\n  STEPS: [1, 2]\n")
     file = write("run.yaml", "_BASE_: base.yaml\nSOLVER:\n  MAX_ITER: 6\n")
@@ -53,6 +44,9 @@ def test_names_what_is_wrong_with_a_file(write, text, message):
         (["SOLVER.BASE_LR", "fast"], r"SOLVER\.BASE_LR is 'fast'"),
         (["SOLVER", "1"], "section"),
         (["SOLVER.BASE_LR"], "pairs"),
+        (["MODEL.DISTILL.TERMS", "('roi', 'rio')"], r"command line: .*no term 'rio'; .*roi"),
+        (["MODEL.DISTILL.TERMS", "('no_module.roi',)"], r"command line: .*no_module\.roi"),
+        (["MODEL.DISTILL.TERMS", "roi"], r"TERMS is .*, a str; expected a tuple"),
     ],
 )
 def test_names_what_is_wrong_with_an_override(opts, message):

@@ -5,8 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.engine import HookBase
-from runs import assert_same, load, spawn, tensors
+from runs import StopAt, assert_same, load, spawn, tensors
 from tiny_training import NUM_IMAGES, TinySpotter, TinyTrainer, tiny_cfg, train
 
 from dld_d2.engine.guard import NonFiniteLossError
@@ -32,16 +31,10 @@ def test_training_killed_and_resumed_reaches_the_same_state(undisturbed, tmp_pat
     assert_same(load(undisturbed), load(tmp_path))
 
 
-class Stop(HookBase):
-    def before_step(self):
-        if self.trainer.iter == 7:
-            raise KeyboardInterrupt
-
-
 def test_resuming_keeps_the_drawn_seed(tmp_path, undisturbed):
     stopped = tiny_cfg(tmp_path / "stopped", "SEED", "-1")
     with pytest.raises(KeyboardInterrupt):
-        train(stopped, False, Stop())
+        train(stopped, False, StopAt(7))
     seed = load(tmp_path / "stopped", "model_0000005.pth")["trainer"]["seed"]
     train(stopped, True)
     train(tiny_cfg(tmp_path / "whole", "SEED", str(seed)))

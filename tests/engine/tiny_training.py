@@ -4,6 +4,7 @@ python tiny_training.py OUTPUT_DIR [--resume] [--kill-at ITERATION] [KEY VALUE .
 """
 
 import argparse
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -17,6 +18,7 @@ from dld_d2.engine.launch import launch
 from dld_d2.engine.setup import prepare_run, setup_cfg
 from dld_d2.engine.trainer import SpotterTrainer
 
+CONFIG = str(Path(__file__).with_suffix(".yaml"))
 NUM_IMAGES = 7
 
 
@@ -46,12 +48,6 @@ class TinySpotter(nn.Module):
         a, b = self.head(features).unbind(dim=1)
         factor = torch.tensor([self.poison.get(item["image_id"], 1.0) for item in inputs])
         return {"loss_a": (a - 1).square().mean(), "loss_b": (factor * (b + 1).square()).mean()}
-
-    def read_regions(self, inputs):
-        return [
-            [text for text, ignore in zip(item["texts"], item["ignore"], strict=True) if not ignore]
-            for item in inputs
-        ]
 
     def _found(self, item):
         words = self.answers.get(item["image_id"], [])
@@ -83,7 +79,7 @@ def tiny_mapper(image):
     noise = np.random.randint(0, 50, (3, 8, 8)) + int(torch.randint(5, ()))  # noqa: NPY002
     pixels = torch.as_tensor(image["grey"] + noise).to(torch.uint8)
     instances = Instances((8, 8), gt_ignore=torch.zeros(0, dtype=torch.bool))
-    return {**image, "image": pixels, "instances": instances, "texts": [], "ignore": []}
+    return {**image, "image": pixels, "instances": instances, "texts": []}
 
 
 if "tiny" not in DatasetCatalog.list():
@@ -98,24 +94,7 @@ class TinyTrainer(SpotterTrainer):
 
 
 def tiny_cfg(output_dir, *opts):
-    return setup_cfg(
-        "",
-        [
-            *("MODEL.META_ARCHITECTURE", "TinySpotter", "MODEL.DEVICE", "cpu"),
-            *("MODEL.RESNETS.NORM", "BN", "SEED", "3", "OUTPUT_DIR", str(output_dir)),
-            *("DATASETS.TRAIN", "('tiny',)", "DATASETS.TEST", "()", "DATALOADER.NUM_WORKERS", "0"),
-            *("SOLVER.IMS_PER_BATCH", "2", "SOLVER.MAX_ITER", "11", "SOLVER.STEPS", "(8,)"),
-            *(
-                "SOLVER.CHECKPOINT_PERIOD",
-                "3",
-                "SOLVER.BASE_LR",
-                "0.01",
-                "SOLVER.WARMUP_ITERS",
-                "4",
-            ),
-            *opts,
-        ],
-    )
+    return setup_cfg(CONFIG, ["OUTPUT_DIR", str(output_dir), *opts])
 
 
 def train(cfg, resume=False, *hooks):

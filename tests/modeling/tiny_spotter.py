@@ -8,10 +8,9 @@ from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from detectron2.structures import Instances
 
-import dld_d2.modeling  # noqa: F401  (registers the spotter)
 from dld_d2.engine.setup import setup_cfg
-from dld_d2.modeling.recognition import Vocabulary
-from dld_d2.structures import Polygons
+from dld_d2.structures.polygons import Polygons
+from dld_d2.structures.vocabulary import Vocabulary
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 SMALL = {
@@ -23,10 +22,10 @@ SMALL = {
     "MODEL.RPN.CONV_DIMS": [16],
     "MODEL.ROI_BOX_HEAD.FC_DIM": 32,
     "MODEL.ROI_MASK_HEAD.CONV_DIM": 16,
-    "MODEL.RECOGNITION.ROI.CONV_DIM": 16,
-    "MODEL.RECOGNITION.ENCODER.CONV_DIM": 16,
-    "MODEL.RECOGNITION.CONTEXT.HIDDEN_DIM": 16,
-    "MODEL.RECOGNITION.DECODER.HIDDEN_DIM": 16,
+    "MODEL.ROI_TEXT_HEAD.POOLER_CONV_DIM": 16,
+    "MODEL.ROI_TEXT_HEAD.ENCODER.CONV_DIM": 16,
+    "MODEL.ROI_TEXT_HEAD.CONTEXT.HIDDEN_DIM": 16,
+    "MODEL.ROI_TEXT_HEAD.DECODER.HIDDEN_DIM": 16,
 }
 
 

@@ -1,4 +1,4 @@
-"""tools/detectron2_wheel.py: the wheel is valid, whole, reproducible and says where it is from."""
+"""tools/detectron2_installer/: the wheel is valid, whole, reproducible and says its origin."""
 
 import base64
 import csv
@@ -8,9 +8,11 @@ import subprocess
 import sys
 import zipfile
 
-import detectron2_wheel
 import pytest
-from detectron2_wheel import SourceError, build_wheel, read_git_archive, read_labgym_wheel
+from detectron2_installer.git_archive import read_git_archive
+from detectron2_installer.labgym_wheel import read_labgym_wheel
+from detectron2_installer.source_tree import ESSENTIAL, SourceError
+from detectron2_installer.wheel import build_wheel
 from install_fakes import COMMIT, INSTALLED, SOURCES, write_git_archive, write_labgym_wheel
 
 
@@ -155,4 +157,4 @@ def test_an_incomplete_archive_is_refused(tmp_path, without, message):
 
 
 def test_the_fakes_hold_all_that_is_essential():
-    assert set(detectron2_wheel.ESSENTIAL) <= set(INSTALLED)
+    assert set(ESSENTIAL) <= set(INSTALLED)

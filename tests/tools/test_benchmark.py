@@ -7,12 +7,12 @@ import benchmark
 import numpy as np
 import pytest
 import torch
-from benchmarks.forcing import force_scale, forced_detections, forced_length
-from benchmarks.released import ReleasedScheme, bitmaps
-from benchmarks.stages import stage_seconds
-from benchmarks.timing import Clock, Seconds, interleave
-from benchmarks.training import compare_losses, cost_model
-from benchmarks.workload import Workload, build_cfg, build_distiller, calibrate, make_batch
+from benchmark_suite.forcing import force_scale, forced_detections, forced_length
+from benchmark_suite.released import ReleasedScheme, bitmaps
+from benchmark_suite.stages import stage_seconds
+from benchmark_suite.timing import Clock, Seconds, interleave
+from benchmark_suite.training import compare_losses, cost_model
+from benchmark_suite.workload import Workload, build_cfg, build_distiller, calibrate, make_batch
 from detectron2.utils.events import EventStorage
 
 CONFIG = str(Path(__file__).resolve().parents[2] / "configs" / "tiny" / "Base-tiny.yaml")
@@ -25,12 +25,12 @@ SMALL = [
     *("MODEL.RPN.CONV_DIMS", "[16]"),
     *("MODEL.ROI_BOX_HEAD.FC_DIM", "32"),
     *("MODEL.ROI_MASK_HEAD.CONV_DIM", "16"),
-    *("MODEL.RECOGNITION.ROI.CONV_DIM", "16"),
-    *("MODEL.RECOGNITION.ENCODER.CONV_DIM", "16"),
-    *("MODEL.RECOGNITION.CONTEXT.HIDDEN_DIM", "16"),
-    *("MODEL.RECOGNITION.DECODER.HIDDEN_DIM", "16"),
+    *("MODEL.ROI_TEXT_HEAD.POOLER_CONV_DIM", "16"),
+    *("MODEL.ROI_TEXT_HEAD.ENCODER.CONV_DIM", "16"),
+    *("MODEL.ROI_TEXT_HEAD.CONTEXT.HIDDEN_DIM", "16"),
+    *("MODEL.ROI_TEXT_HEAD.DECODER.HIDDEN_DIM", "16"),
 ]
-TWO_SCALES = ["MODEL.DISTILL.SCALES", "(0.5, 0.8)"]
+TWO_SCALES = ["MODEL.DYNAMIC.SCALES", "(0.5, 0.8)"]
 WORKLOAD = Workload(size=(160, 256), words=4, repeats=1)
 
 
@@ -59,8 +59,8 @@ class TestReleasedScheme:
             assert ours == pytest.approx(released, rel=1e-4, abs=1e-6), name
 
     def test_gives_the_same_gradients(self):
-        distiller, inputs = prepared("MODEL.RECOGNITION.ROI.CONV_ON", "map", *TWO_SCALES)
-        images, targets = distiller.student.preprocess(inputs)
+        distiller, inputs = prepared("MODEL.ROI_TEXT_HEAD.POOLER_CONV_ON", "map", *TWO_SCALES)
+        images, targets = distiller.student.spotter.preprocess(inputs)
 
         def gradients(losses):
             torch.manual_seed(0)
@@ -81,8 +81,8 @@ class TestWorkload:
     def test_synchronised_norms_become_plain_ones(self):
         base = Path(CONFIG).parents[1] / "Base-DLD-R50-FPN.yaml"
         cfg = build_cfg(str(base), [])
-        assert cfg.MODEL.RESNETS.NORM == cfg.MODEL.RECOGNITION.NORM == "BN"
-        assert cfg.MODEL.META_ARCHITECTURE == "DynamicResolutionDistiller"
+        assert cfg.MODEL.RESNETS.NORM == cfg.MODEL.ROI_TEXT_HEAD.NORM == "BN"
+        assert cfg.MODEL.META_ARCHITECTURE == "DynamicSpotter"
 
     @pytest.mark.parametrize("words", [1, 5, 50])
     def test_words_lie_apart_within_the_photograph(self, words):
@@ -99,24 +99,26 @@ class TestWorkload:
 
     def test_student_and_teacher_agree_at_full_resolution(self):
         distiller, inputs = prepared()
-        images, targets = distiller.student.preprocess(inputs)
+        images, targets = distiller.student.spotter.preprocess(inputs)
         distiller.eval()
         with torch.no_grad():
-            student = distiller.student.recognize(images, targets)
+            student = distiller.student.spotter.recognize(images, targets, {"roi"})
             teacher = distiller.teacher.recognize(images, targets)
         torch.testing.assert_close(student.logits, teacher.logits)
-        assert 0.01 < student.roi_features.std() < 100
+        assert 0.01 < student.features["roi"].std() < 100
 
 
 class TestForcing:
     def test_takes_the_scale_with_gradient_into_the_selector(self):
         distiller, inputs = prepared()
-        images, _ = distiller.student.preprocess(inputs)
-        h = distiller.policy.sample(images)
-        assert h.detach().argmax(dim=1).tolist() == [2, 2]
-        (h * torch.arange(6.0)).sum().backward()
-        assert distiller.selector.classifier.weight.grad.abs().sum() > 0
-        assert distiller.policy.choose(images).tolist() == [2, 2]
+        images, _ = distiller.student.spotter.preprocess(inputs)
+        student, policy = distiller.student, distiller.student.policy
+        choice = distiller.learning.draw(policy, images)
+        assert choice.index.tolist() == [2, 2]
+        assert choice.selection.detach().argmax(dim=1).tolist() == [2, 2]
+        (choice.selection * torch.arange(6.0)).sum().backward()
+        assert policy.policy.selector.classifier.weight.grad.abs().sum() > 0
+        assert policy.choose(images, student.relative_cost).tolist() == [2, 2]
 
     def test_an_unknown_scale_is_refused(self):
         distiller, _ = prepared()
@@ -127,7 +129,7 @@ class TestForcing:
         distiller, inputs = prepared()
         inputs, truth = inputs[:1], inputs[0]["instances"]
         distiller.eval()
-        with forced_detections(distiller.student, truth, characters=6):
+        with forced_detections(distiller.student.spotter, truth, characters=6):
             found = distiller(inputs)[0]["instances"]
         torch.testing.assert_close(
             found.pred_boxes.tensor, truth.gt_boxes.tensor, atol=1e-3, rtol=0
@@ -139,11 +141,13 @@ class TestForcing:
             assert 0.3 < area / (width * height) < 0.95  # an ellipse has 0.79
             assert (polygon >= box[:2] - 1e-3).all() and (polygon <= box[2:] + 1e-3).all()
         # Outside the context all is as it was.
-        assert "step" not in vars(distiller.student.recognition.decoder)
-        assert "inference" not in vars(distiller.student.roi_heads.box_predictor)
+        heads = distiller.student.spotter.roi_heads
+        assert "step" not in vars(heads.text_head.decoder)
+        assert "inference" not in vars(heads.box_predictor)
+        assert not heads.mask_head._forward_hooks
 
     def test_forced_length_survives_several_words(self):
-        decoder = prepared()[0].teacher.recognition.decoder
+        decoder = prepared()[0].teacher.roi_heads.text_head.decoder
         context = torch.randn(3, 33, decoder.key.in_features)
         with forced_length(decoder, 4):
             for _ in range(2):
@@ -178,7 +182,7 @@ class TestTiming:
 
 def test_stages_cover_the_step_and_leave_nothing_behind():
     distiller, inputs = prepared(*TWO_SCALES)
-    images, targets = distiller.student.preprocess(inputs)
+    images, targets = distiller.student.spotter.preprocess(inputs)
 
     def step():
         sum(distiller.losses(images, targets).values()).backward()
@@ -193,7 +197,9 @@ def test_stages_cover_the_step_and_leave_nothing_behind():
         parts = sum(v for name, v in seconds.items() if name.startswith(f"{stage}/"))
         assert 0 < parts <= seconds[stage]
     assert torch.Tensor.backward is before
-    assert not {"recognize", "losses"} & vars(distiller.student).keys()
+    spotter = distiller.student.spotter
+    assert not {"recognize", "losses"} & vars(spotter).keys()
+    assert not any("forward" in vars(module) for module in spotter.modules())
 
 
 class TestCommand:
@@ -234,8 +240,8 @@ class TestCommand:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            (["--repeats", "0"], "--repeats must be at least 1"),
-            (["--size", "8", "8"], "--size must be at least 64 64"),
+            (["--repeats", "0"], "--repeats: must be at least 1"),
+            (["--size", "8", "8"], "--size: must be at least 64"),
             (["--clock", "cpu", "--threads", "2"], "--threads 1"),
         ],
     )

@@ -5,20 +5,20 @@ from dataclasses import replace
 from html.parser import HTMLParser
 from types import SimpleNamespace
 
-import make_demo
 import numpy as np
 import pytest
 import torch
-from demo_page import measure, plots
+from benchmark_suite.turns import read_in_turn
+from demo_page import command, measure, plots
 from demo_page.fine_tune import FineTuning, FineTuningError, fine_tune, group_losses
 from demo_page.gallery import Disagreement, choose_scenes, compare, make_exhibit
-from demo_page.measure import MODELS, Reading, Scene, Sweep, read_in_turn
+from demo_page.measure import MODELS, Reading, Scene, Sweep, read_scene
 from demo_page.page import PageData, build_page, headline
 from demo_page.scores import CurvePoint, RegimeRow, Row, fixed_scales, score, slide, table_row
 
+from dld_d2.deployment.result import SpottingResult, Word
 from dld_d2.evaluation import DONT_CARE, Lexicon
-from dld_d2.evaluation.words import Word as TrueWord
-from dld_d2.spotting_result import SpottingResult, Word
+from dld_d2.structures.word import Word as TrueWord
 
 
 def box(x, y, width=40, height=20):
@@ -149,10 +149,8 @@ class FakeSpotter:
 def test_models_take_turns_after_a_warm_up():
     calls = []
     spotters = {name: FakeSpotter(name, calls, side) for name, side in (("a", 120), ("b", 60))}
-    done = []
-    readings = read_in_turn(spotters, 3 * [scene()], done.append)
+    readings = read_in_turn(spotters, 3 * [scene()], read_scene)
     assert "".join(calls[-6:]) == "abbaab" and set(calls[:-6]) == {"a", "b"}
-    assert done == [1, 2, 3]
     assert [r.scale for r in readings["b"]] == [0.5] * 3
     assert (readings["a"][0].published, readings["a"][0].whole) == (2, 4)
     assert readings["a"][0].words[0].text == "a"
@@ -310,15 +308,11 @@ class TestPage:
 
 class TestCommand:
     @pytest.mark.parametrize("value", ["0", "-3", "many"])
-    def test_numbers_are_checked(self, monkeypatch, capsys, value):
-        monkeypatch.setattr("sys.argv", ["make_demo.py", "--images", value])
+    def test_numbers_are_checked(self, capsys, value):
         with pytest.raises(SystemExit):
-            make_demo.main()
+            command.main(["--images", value])
         assert "--images" in capsys.readouterr().err
 
-    def test_more_scenes_than_there_are(self, monkeypatch, capsys, tmp_path):
-        monkeypatch.setattr(
-            "sys.argv", ["make_demo.py", "--images", "501", "--output", str(tmp_path)]
-        )
-        assert make_demo.main() == 2
-        assert "synthetic_test has 1 to 500 scenes" in capsys.readouterr().err
+    def test_more_scenes_than_there_are(self, capfd, tmp_path):
+        assert command.main(["--images", "501", "--output", str(tmp_path)]) == 2
+        assert "synthetic_test has 1 to 500 scenes" in capfd.readouterr().err

@@ -9,19 +9,19 @@ import pytest
 import torch
 from detectron2.data import DatasetCatalog
 from reproduce_table import main, spread, with_needed
-from reproduction.measured import Measured, vanilla_at_cost
-from reproduction.plots import write_plots
-from reproduction.rows import ROWS, SECOND_ROUND, find_rows
-from reproduction.runs import Runs
-from reproduction.table import effects, markdown, rich_tables, table_cells
-from reproduction.timing import milliseconds_per_image
 from rich.console import Console
+from table_reproduction.measured import Measured, vanilla_at_cost
+from table_reproduction.plots import write_plots
+from table_reproduction.rows import ROWS, SECOND_ROUND, find_rows
+from table_reproduction.runs import Runs
+from table_reproduction.table import effects, markdown, rich_tables, table_cells
+from table_reproduction.timing import milliseconds_per_image
 
+from dld_d2.deployment.predictor import TextSpotter
+from dld_d2.deployment.pretrained import weights_file
 from dld_d2.engine.checkpoint import read_weights
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.evaluation.bootstrap import hmean_intervals
-from dld_d2.predictor import TextSpotter
-from dld_d2.weights import weights_file
 
 REGIMES = ("large", "small")
 LEXICONS = ("none", "strong", "weak", "generic")
@@ -186,7 +186,7 @@ def test_plots_of_the_rows_that_there_are(tmp_path):
 
 def save_weights(file, value):
     file.parent.mkdir(exist_ok=True)
-    name = "student.w" if file.parent.name == "first" else "w"
+    name = "spotter.w" if file.parent.name == "first" else "w"
     torch.save({"model": {name: torch.tensor([value])}}, file)
 
 
@@ -214,7 +214,7 @@ class Commands:
 @pytest.fixture
 def commands(monkeypatch):
     commands = Commands()
-    monkeypatch.setattr("reproduction.runs.subprocess.call", commands)
+    monkeypatch.setattr("table_reproduction.runs.subprocess.call", commands)
     return commands
 
 
@@ -259,7 +259,7 @@ def test_a_selector_goes_on_from_the_average_of_student_and_teacher(commands, tm
     assert "MODEL.WEIGHTS" not in first and "SEED" not in first
     weights = str(tmp_path / "drs_only_gamma0.3" / "first" / "averaged.pth")
     assert second[second.index("MODEL.WEIGHTS") + 1] == weights
-    assert read_weights(weights) == {"student.w": torch.tensor([2.0])}
+    assert read_weights(weights) == {"spotter.w": torch.tensor([2.0])}
     assert all(word in second for word in SECOND_ROUND)
     assert all(c[c.index("MODEL.DISTILL.SELECTOR.GAMMA") + 1] == "0.3" for c in (first, second))
     # Cut off in the second round, it does not do the first one again.
@@ -295,17 +295,17 @@ def test_skd_only_has_no_selector_to_go_on_with(commands, tmp_path):
     assert main([*arguments, "--rows", "skd_only"]) == 0
     assert commands.done == [("train", "first"), ("evaluate", "skd_only")]
     final = read_weights(tmp_path / "skd_only" / "model_final.pth")
-    assert final == {"student.w": torch.tensor([2.0])}
+    assert final == {"spotter.w": torch.tensor([2.0])}
 
 
 def test_equal_cost_is_that_of_the_other_row_as_it_is_evaluated(monkeypatch, tmp_path):
     scenes = [DatasetCatalog.get("synthetic_val")[i] for i in range(40)]
-    monkeypatch.setattr("reproduction.runs.DatasetCatalog.get", lambda _: scenes)
+    monkeypatch.setattr("table_reproduction.runs.DatasetCatalog.get", lambda _: scenes)
     file = weights_file("tiny_dld")
     runs = Runs(tmp_path, dataset="synthetic_val", weights={"dld": file, "drs_only": file})
     (row,) = find_rows(["drs_only_as_dld"])
     opts = runs.inference_opts(row)
-    bias = float(opts[opts.index("MODEL.DISTILL.SELECTOR.COST_BIAS") + 1])
+    bias = float(opts[opts.index("MODEL.DYNAMIC.COST_BIAS") + 1])
     spotter = TextSpotter.pretrained("tiny_dld")
     logits = torch.stack(list(spotter.scale_logits([s["read_image"]("BGR") for s in scenes])))
 
@@ -323,7 +323,7 @@ def test_a_training_that_fails_ends_it_with_its_last_lines(monkeypatch, tmp_path
         stdout.write("ConfigError: no such key\n")
         return 3
 
-    monkeypatch.setattr("reproduction.runs.subprocess.call", fail)
+    monkeypatch.setattr("table_reproduction.runs.subprocess.call", fail)
     with pytest.raises(SystemExit, match=r"(?s)training text_size failed with status 3.*no such"):
         main(["--output", str(tmp_path), "--rows", "text_size"])
 
@@ -333,7 +333,6 @@ def test_a_training_that_fails_ends_it_with_its_last_lines(monkeypatch, tmp_path
     [
         (["--rows", "dlt"], "there is no row 'dlt'"),
         (["--dataset", "icdar2015_test"], "--dataset icdar2015_test: there are synthetic_train"),
-        (["--timed-images", "-1"], "--timed-images -1"),
         (["--weights", "dld", "no/such.pth"], "--weights dld: there is no file no/such.pth"),
         (["--weights", "vanilla_l", "w.pth"], "--weights vanilla_l: rows with their own"),
     ],

@@ -1,0 +1,141 @@
+"""The predictor, with a model that finds one bright block."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from bright_block_spotter import picture, save
+
+from dld_d2.deployment import TextSpotter
+from dld_d2.engine.setup import setup_cfg
+
+
+def make_spotter(config_file, *opts):
+    return TextSpotter(setup_cfg(config_file, opts))
+
+
+@pytest.mark.parametrize("image_format", ["BGR", "RGB"])
+@pytest.mark.parametrize("kind", ["array", "str", "path"])
+def test_words_come_in_pixels_of_the_given_image(tmp_path, config_file, image_format, kind):
+    spotter = make_spotter(config_file, "INPUT.FORMAT", image_format)
+    image = picture()
+    given = image if kind == "array" else save(tmp_path, "a.png", image)
+    given = Path(given) if kind == "path" else given
+    result = spotter(given)
+    assert result.image_size == (200, 300) and result.input_size == (100, 150)
+    assert (result.scale, result.relative_cost) == (1.0, 1.0)
+    (word,) = result
+    assert result[0] is word and result.words == (word,)
+    assert word.text == "é7 150x100"  # the weights were loaded and the short side scaled
+    assert word.score == 0.5 and word.detection_score == 0.75
+    assert word.polygon.dtype == np.float32 and word.polygon.shape == (4, 2)
+    assert np.abs(word.polygon - [[40, 60], [120, 60], [120, 90], [40, 90]]).max() <= 2
+    assert (image == picture()).all()
+
+
+def test_image_without_words(config_file):
+    result = make_spotter(config_file)(picture(block=None))
+    assert list(result) == [] and len(result) == 0 and result.words == ()
+
+
+def test_any_contiguity(config_file):
+    spotter = make_spotter(config_file)
+    wide = np.zeros((200, 600, 3), dtype=np.uint8)
+    wide[:, ::2] = picture()
+    assert len(spotter(wide[:, ::2])) == 1
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((20, 20), np.uint8),
+        np.zeros((20, 20, 4), np.uint8),
+        np.zeros((20, 20, 3)),
+        np.zeros((0, 20, 3), np.uint8),
+    ],
+)
+def test_other_arrays_are_refused(config_file, image):
+    with pytest.raises(ValueError, match="BGR"):
+        make_spotter(config_file)(image)
+
+
+def test_unreadable_files_and_weights_are_named(tmp_path, config_file, weights):
+    spotter = make_spotter(config_file)
+    with pytest.raises(FileNotFoundError, match=r"missing\.png"):
+        spotter(tmp_path / "missing.png")
+    with pytest.raises(ValueError, match=r"MODEL\.WEIGHTS is empty"):
+        make_spotter(config_file, "MODEL.WEIGHTS", "")
+    with pytest.raises(FileNotFoundError, match=r"other\.pth"):
+        make_spotter(config_file, "MODEL.WEIGHTS", str(tmp_path / "other.pth"))
+
+
+SIZES = [(200, 300), (300, 200), (200, 302), (100, 400), (200, 290), (600, 200), (100, 100)]
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 3, 100])
+def test_batches_keep_order_and_report_what_cannot_be_read(tmp_path, config_file, batch_size):
+    spotter = make_spotter(config_file)
+    images = [picture(height=h, width=w) for h, w in SIZES]
+    images[1] = save(tmp_path, "turned.png", images[1])
+    images[3:3] = [tmp_path / "missing.png", None, np.zeros((5, 5), np.uint8)]
+    results = list(spotter.predict_many(iter(images), batch_size=batch_size))
+    assert len(results) == len(images)
+    for image, result in zip(images, results, strict=True):
+        if isinstance(result, Exception):
+            continue
+        assert [w.text for w in result] == [w.text for w in spotter(image)]
+        assert [w.polygon.tolist() for w in result] == [w.polygon.tolist() for w in spotter(image)]
+    missing, none, grey = results[3:6]
+    assert isinstance(missing, FileNotFoundError) and "missing.png" in str(missing)
+    assert isinstance(none, ValueError) and "a file name or an array, got None" in str(none)
+    assert isinstance(grey, ValueError) and "BGR" in str(grey)
+    assert list(spotter.predict_many([])) == []
+
+
+def test_batches_are_read_when_they_are_needed(config_file):
+    read = []
+
+    def images():
+        for number in range(100):
+            read.append(number)
+            yield picture()
+
+    results = make_spotter(config_file).predict_many(images(), batch_size=2)
+    assert read == []
+    assert next(results)[0].text == "é7 150x100"
+    assert len(read) < 20
+
+
+def test_one_image_that_is_too_large_for_the_device(config_file, monkeypatch):
+    spotter = make_spotter(config_file)
+    find, calls = spotter.model.forward, []
+
+    def forward(inputs):
+        calls.append(len(inputs))
+        if any(item["image"].shape[2] > 200 for item in inputs):
+            raise torch.cuda.OutOfMemoryError("no")
+        return find(inputs)
+
+    monkeypatch.setattr(spotter.model, "forward", forward)
+    images = [picture(width=w) for w in (300, 410, 390)]
+    narrow, wide, other = spotter.predict_many(images, batch_size=4)
+    assert calls[0] > 1
+    assert len(narrow) == len(other) == 1
+    assert isinstance(wide, MemoryError) and "lower INPUT.MAX_SIZE_TEST" in str(wide)
+
+
+def test_wrong_uses_of_batches_fail_at_once(config_file):
+    spotter = make_spotter(config_file)
+    with pytest.raises(TypeError, match=r"expected several images.*photo\.jpg"):
+        spotter.predict_many("photo.jpg")
+    with pytest.raises(ValueError, match="batch size of 0"):
+        spotter.predict_many([picture()], batch_size=0)
+    for use in (
+        lambda: spotter.cost_bias,
+        lambda: spotter.scale_logits([]),
+        lambda: spotter.set_target_cost([], 0.5),
+        lambda: TextSpotter(setup_cfg(config_file), cost_bias=1.0),
+    ):
+        with pytest.raises(ValueError, match="no resolution selector"):
+            use()

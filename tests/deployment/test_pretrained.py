@@ -1,0 +1,91 @@
+"""The models that come with the package, and their cards."""
+
+import hashlib
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from detectron2.data import DatasetCatalog
+from detectron2.modeling import build_model
+
+from dld_d2.deployment import TextSpotter
+from dld_d2.deployment.pretrained import card, names, weights_file
+from dld_d2.engine.checkpoint import SpotterCheckpointer
+from dld_d2.engine.setup import setup_cfg
+
+CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "tiny"
+EXPECTED = ["tiny_dld", "tiny_dld_gamma0.3", "tiny_teacher"]
+
+
+def test_what_there_is_and_how_large():
+    assert names() == EXPECTED
+    assert sum(weights_file(name).stat().st_size for name in names()) < 40e6
+    with pytest.raises(ValueError, match=r"no model 'tiny'; there are tiny_dld, .*tiny_teacher"):
+        weights_file("tiny")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_cards_are_of_these_files_and_complete(name):
+    found = card(name)
+    assert found["name"] == name
+    digest = hashlib.sha256(weights_file(name).read_bytes()).hexdigest()
+    assert found["sha256"] == digest, "the weights have changed: write the card anew"
+    assert {"what", "limits", "training", "scores"} <= set(found)
+    assert {"commands", "seed", "iterations", "hours", "data"} <= set(found["training"])
+    scores = found["scores"]
+    assert scores["dataset"] == "synthetic_test"
+    for key in ("det_hmean", "e2e_none_hmean", "ws_none_hmean", "rec_accuracy", "cost_whole"):
+        assert scores[key] > 0, key
+    assert ("mean_scale" in scores) == (name != "tiny_teacher")
+
+
+@pytest.mark.parametrize("name", EXPECTED)
+def test_they_read(name):
+    """Large words on a scene of the test set; the whole set takes tools/check_weights.py."""
+    scenes = DatasetCatalog.get("synthetic_test")
+    index = next(i for i in range(20) if scenes.record(i).file_name.endswith("_large.png"))
+    wanted = {
+        text.lower()
+        for text, ignore in zip(
+            scenes.record(index).texts, scenes.record(index).ignore, strict=True
+        )
+        if not ignore
+    }
+    image = scenes[index]["read_image"]("BGR")
+    spotter = TextSpotter.pretrained(name)
+    found = spotter(image)
+    assert wanted & {word.text.lower() for word in found}
+    assert found.scale == 1 if name == "tiny_teacher" else found.scale in spotter.scales
+    assert cv2.contourArea(found[0].polygon) > 100
+
+
+@pytest.mark.parametrize(
+    ("name", "config"),
+    [
+        ("tiny_dld", "shipped/dld_selector.yaml"),
+        ("tiny_dld_gamma0.3", "shipped/dld_gamma0.3_selector.yaml"),
+        ("tiny_teacher", "shipped/teacher_round3.yaml"),
+    ],
+)
+def test_they_are_weights_for_their_configurations(name, config):
+    """Exactly: evaluation and distillation take nothing less."""
+    cfg = setup_cfg(str(CONFIGS / config), ["MODEL.DYNAMIC.COST", "power"])
+    model = build_model(cfg).eval()
+    SpotterCheckpointer(model).load_exactly(str(weights_file(name)), checkpointables=[])
+    state = model.state_dict()
+    for key, value in TextSpotter.pretrained(name).model.state_dict().items():
+        # Costs are the configuration's: files of version 1 hold them beside the weights.
+        assert key == "relative_cost" or torch.equal(value, state[key]), key
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [("scores: [1", r"some\.yaml is no YAML"), ("just words", r"some\.yaml is no card")],
+)
+def test_what_is_no_card_is_named(tmp_path, monkeypatch, text, message):
+    (tmp_path / "some.safetensors").touch()
+    (tmp_path / "some.yaml").write_text(text)
+    monkeypatch.setattr("dld_d2.deployment.pretrained._FOLDER", tmp_path)
+    with pytest.raises(ValueError, match=message):
+        card("some")
