@@ -78,7 +78,8 @@ def _with_lstms(cfg: CfgNode) -> CfgNode:
 def _lstms_run_in_bfloat16() -> bool:
     try:
         with torch.random.fork_rng(devices=[]), torch.autocast("cpu", dtype=torch.bfloat16):
-            nn.LSTM(2, 2)(torch.zeros(1, 1, 2))
+            # What comes from convolutions, as in every model here, comes in bfloat16.
+            nn.LSTM(2, 2)(torch.zeros(1, 1, 2, dtype=torch.bfloat16))
     except RuntimeError:
         return False
     return True

@@ -8,6 +8,7 @@ import torch
 from runs import StopAt, assert_same, load, spawn, tensors
 from tiny_training import NUM_IMAGES, TinySpotter, TinyTrainer, tiny_cfg, train
 
+from dld_d2.engine import precision
 from dld_d2.engine.guard import NonFiniteLossError
 from dld_d2.engine.setup import ConfigError
 
@@ -169,14 +170,20 @@ def test_float16_on_the_cpu_says_that_it_is_off(tmp_path, caplog):
     assert not trainer.cfg.SOLVER.AMP.ENABLED
 
 
-def test_bfloat16_on_the_cpu_trains_in_it_and_evaluates_in_single_precision(tmp_path):
+@pytest.mark.parametrize("has_lstms", [True, False])
+def test_bfloat16_on_the_cpu_trains_in_it_and_evaluates_in_single_precision(
+    tmp_path, monkeypatch, caplog, has_lstms
+):
+    """Where PyTorch has LSTMs in it; else the training says so, and is in single precision."""
+    monkeypatch.setattr(precision, "_lstms_run_in_bfloat16", lambda: has_lstms)
     amp = ["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "bfloat16"]
     trainer = TinyTrainer(tiny_cfg(tmp_path, *amp, "SOLVER.MAX_ITER", "2"))
     seen = []
     trainer.model.conv.register_forward_hook(lambda *args: seen.append(args[2].dtype))
     trainer.resume_or_load(resume=False)
     trainer.train()
-    assert seen == [torch.bfloat16] * 2
+    assert seen == [torch.bfloat16 if has_lstms else torch.float32] * 2
+    assert ("has no LSTM in bfloat16 for this processor" in caplog.text) == (not has_lstms)
     assert all(p.dtype == p.grad.dtype == torch.float32 for p in trainer.model.parameters())
     trainer.model.eval()
     trainer.model([])

@@ -106,7 +106,7 @@ def find_term(word: str) -> type[Term]:
         except ImportError as error:
             raise ValueError(f"MODEL.DISTILL.TERMS: {word}: {error}") from None
     known = known_terms()
-    if name not in known:
+    if name not in known or (module and known[name].__module__ != module):
         raise ValueError(
             f"MODEL.DISTILL.TERMS: there is no term {word!r}; registered are "
             f"{', '.join(sorted(known))}"
