@@ -91,8 +91,8 @@ def test_two_processes_train_it_as_one_does(place):
         "PYTHONPATH": os.pathsep.join([str(ROOT), str(place)]),
         "OMP_NUM_THREADS": "1",
     }
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
-    command += ["--master-port", "29617", str(place / "train_mine.py")]
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += ["--nproc-per-node", "2", str(place / "train_mine.py")]
     done = subprocess.run(
         [*command, "--config-file", str(place / "config.yaml"), *opts],
         capture_output=True,
