@@ -2,22 +2,15 @@
 
 import pytest
 import torch
+from lower_precision import lstms_in_lower_precision
 from tiny_distillation import make_cfg, train
 
 from dld_d2.engine.distill_trainer import DistillTrainer
 
 
 @pytest.fixture(autouse=True)
-def lstms_in_lower_precision():
-    """PyTorch 2.4 leaves them to oneDNN, which has none on CPUs without AVX-512."""
-    lstm = torch.nn.LSTM(2, 2)
-    try:
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            lstm(torch.zeros(1, 2, dtype=torch.bfloat16))
-    except RuntimeError:
-        with torch.backends.mkldnn.flags(enabled=False):
-            yield
-    else:
+def any_cpu():
+    with lstms_in_lower_precision():
         yield
 
 
