@@ -8,6 +8,7 @@ import numpy as np
 from detectron2.data.transforms import Transform
 
 from dld_d2.data.geometry import clip_to_image, region_area
+from dld_d2.structures.sides import POINTS_PER_SIDE, sides_of
 
 __all__ = ["TextAugInput"]
 
@@ -24,6 +25,9 @@ class TextAugInput:
     It takes the place of `detectron2.data.transforms.AugInput`. After every transform, polygons
     are cut at the border of the image and those that lie outside are dropped, so that an instance
     which a crop removed cannot come back when a later rotation enlarges the canvas.
+
+    The upper and lower sides of words are found of the polygons as they are given, before any cut
+    changes number and order of their vertices, and are never cut themselves.
 
     Attributes:
         image: (H, W, C) uint8.
@@ -52,6 +56,10 @@ class TextAugInput:
         self.indices = np.arange(len(polygons))
         self.visible = np.ones(len(polygons))
         self._cares = np.asarray(cares, dtype=bool)
+        # Of all instances given, those that are dropped later as well.
+        self._sides = np.zeros((len(polygons), 2 * POINTS_PER_SIDE, 2))
+        cared = np.flatnonzero(self._cares)
+        self._sides[cared] = sides_of([polygons[i] for i in cared])
         self._set_polygons(polygons)
         self._cut_at_border()
         self.visible[:] = 1
@@ -78,11 +86,23 @@ class TextAugInput:
         """(N,) bool, False for don't-care regions (asked for by augmentations, by name)."""
         return self._cares[self.indices]
 
+    @property
+    def sides(self) -> np.ndarray:
+        """(N, 14, 2) float64 upper and lower sides, as `dld_d2.structures.sides` finds them, in
+        pixels of the present image, of which they may stick out; of no meaning for don't-care
+        regions."""
+        return self._sides[self.indices]
+
     def transform(self, tfm: Transform) -> None:
-        """Apply a Detectron2 transform to image and polygons, in place."""
+        """Apply a Detectron2 transform to image, polygons and sides, in place.
+
+        A mirrored word keeps its sides, which then run from right to left; so does its text.
+        """
         self.image = tfm.apply_image(self.image)
         if len(self):
             self._vertices = np.asarray(tfm.apply_coords(self._vertices), dtype=np.float64)
+            sides = np.asarray(tfm.apply_coords(self._sides.reshape(-1, 2)), dtype=np.float64)
+            self._sides = sides.reshape(self._sides.shape)
             self._cut_at_border()
 
     def _set_polygons(self, polygons: Sequence[np.ndarray]) -> None:

@@ -90,8 +90,10 @@ class TextDatasetMapper:
             - `instances`: `Instances` of size (H, W) with `gt_boxes` (N, 4), `gt_classes` (N,)
               int64 zeros, `gt_masks` `Polygons`, `gt_texts` (N, max_length + 1) int64 as
               `Vocabulary.encode` gives them, all padding where `gt_readable` is false,
-              `gt_ignore` (N,) bool, don't-care, and `gt_readable` (N,) bool, cared for and a word
-              that the recognition branch can learn;
+              `gt_ignore` (N,) bool, don't-care, `gt_readable` (N,) bool, cared for and a word
+              that the recognition branch can learn, and `gt_sides` (N, 14, 2) float32, the upper
+              and lower side of each word as `dld_d2.structures.sides` finds them in the
+              annotation, x and y as fractions of W and H, uncut, and 0 where `gt_ignore`;
             - `texts`, in testing only: list of N transcriptions.
 
         Raises:
@@ -124,13 +126,17 @@ class TextDatasetMapper:
         for row in np.flatnonzero(readable):
             encoded[row] = self.vocabulary.encode(texts[row], self.max_length)
 
-        instances = Instances(aug_input.image.shape[:2])
+        height, width = aug_input.image.shape[:2]
+        sides = np.where(ignore[:, None, None], 0, aug_input.sides / (width, height))
+
+        instances = Instances((height, width))
         instances.gt_masks = Polygons.from_arrays(aug_input.polygons)
         instances.gt_boxes = instances.gt_masks.get_bounding_boxes()
         instances.gt_classes = torch.zeros(len(texts), dtype=torch.int64)
         instances.gt_texts = torch.from_numpy(encoded)
         instances.gt_ignore = torch.from_numpy(ignore)
         instances.gt_readable = torch.from_numpy(readable)
+        instances.gt_sides = torch.from_numpy(sides.astype(np.float32))
         return instances
 
 

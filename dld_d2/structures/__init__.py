@@ -11,6 +11,7 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     submod_attrs={
         "lexicons": ["LEXICONS"],
         "polygons": ["Polygons", "points_in_polygons"],
+        "sides": ["POINTS_PER_SIDE", "sides_of", "word_sides"],
         "sizes": ["scaled_size"],
         "vocabulary": ["PRINTABLE_ASCII", "Vocabulary"],
         "word": ["DONT_CARE", "Word"],

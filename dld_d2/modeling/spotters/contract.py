@@ -47,6 +47,10 @@ class Spotter(nn.Module, ABC):
     `gt_masks` (`Polygons`), `gt_texts` (N, max_length + 1) int64 as `Vocabulary.encode` gives them,
     `gt_ignore` and `gt_readable` (N,) bool. Don't-care instances (`gt_ignore`) are neither learnt
     nor held against the spotter; those that are not `gt_readable` train detection alone.
+    `gt_sides` (N, 14, 2) float32, where the mapper gives it: seven points of the upper side of each
+    word and seven of the lower, both in reading order, x and y as fractions of the image's width
+    and height, so that they hold at every scale; they may stick out of the image, and are 0 for
+    don't-care instances.
 
     `want` names the features that a `Reading` shall hold, out of `feature_shapes`.
 
