@@ -19,13 +19,20 @@ from tqdm import tqdm
 
 from dld_d2.commands.arguments import described_parser
 from dld_d2.commands.errors import ends_in_one_line
-from dld_d2.data import FORMATS, AnnotationReport, ImageRecord, read_records, write_index
+from dld_d2.data import (
+    FORMATS,
+    UNLABELLED,
+    AnnotationReport,
+    ImageRecord,
+    read_records,
+    write_index,
+)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = described_parser(__doc__)
     add = parser.add_argument
-    formats = sorted(name for name, _ in FORMATS)
+    formats = sorted(name for name, _ in FORMATS if name != UNLABELLED)
     add("--format", required=True, choices=formats)
     add("--image-root", required=True, type=Path, help="folder of the images")
     add("--annotations", required=True, type=Path, help="file or folder, as the format has it")

@@ -11,8 +11,14 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "builtin": ["BUILTIN_DATASETS"],
-        "catalog": ["EVALUATOR_TYPE", "register_text_dataset", "set_default_policy"],
-        "formats.registry": ["FORMATS", "read_records"],
+        "catalog": [
+            "EVALUATOR_TYPE",
+            "is_labelled",
+            "policy_of",
+            "register_text_dataset",
+            "set_default_policy",
+        ],
+        "formats.registry": ["FORMATS", "UNLABELLED", "read_records"],
         "index": ["TextIndex"],
         "index_writer": ["write_index"],
         "mapper": ["TextDatasetMapper"],

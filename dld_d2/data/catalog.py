@@ -11,7 +11,13 @@ from typing import Any
 
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
-from dld_d2.data.formats.registry import check_options, get_reader, read_records
+from dld_d2.data.formats.registry import (
+    UNLABELLED,
+    check_annotations,
+    check_options,
+    get_reader,
+    read_records,
+)
 from dld_d2.data.index import TextIndex
 from dld_d2.data.report import AnnotationError, AnnotationReport, BadAnnotationPolicy, check_policy
 from dld_d2.data.text_dataset import TextDataset
@@ -22,6 +28,8 @@ __all__ = [
     "INDEX_FORMAT",
     "LEXICON_NAMES",
     "expand_path",
+    "is_labelled",
+    "policy_of",
     "register_text_dataset",
     "set_default_policy",
 ]
@@ -52,15 +60,19 @@ class _RegisteredDataset:
 
     name: str
     image_root: str
-    annotations: str
+    annotations: str | None
     format: str
     lexicons: dict[str, str]
     on_bad: BadAnnotationPolicy | None
     options: dict[str, Any]
     _cache: dict[str, TextDataset] = field(default_factory=dict, compare=False, repr=False)
 
+    @property
+    def policy(self) -> BadAnnotationPolicy:
+        return self.on_bad or _default_policy
+
     def __call__(self) -> TextDataset:
-        policy = self.on_bad or _default_policy
+        policy = self.policy
         if policy not in self._cache:
             self._cache[policy] = TextDataset(self._read(policy), self.image_root)
         return self._cache[policy]
@@ -82,17 +94,20 @@ class _RegisteredDataset:
         except AnnotationError as error:
             raise AnnotationError(f"data set {self.name!r}: {error}") from None
         report.log(self.name, logger)
-        logger.info(
-            f"{self.name}: {len(index)} images with {index.num_words - index.num_ignored} words "
-            f"and {index.num_ignored} don't-care regions"
+        counts = (
+            "without annotations"
+            if self.annotations is None
+            else f"with {index.num_words - index.num_ignored} words and {index.num_ignored} "
+            "don't-care regions"
         )
+        logger.info(f"{self.name}: {len(index)} images {counts}")
         return index
 
 
 def register_text_dataset(
     name: str,
     image_root: str | os.PathLike[str],
-    annotations: str | os.PathLike[str],
+    annotations: str | os.PathLike[str] | None,
     format: str,
     *,
     lexicons: Mapping[str, str | os.PathLike[str]] | None = None,
@@ -103,12 +118,12 @@ def register_text_dataset(
 
     `DatasetCatalog.get(name)` then returns a `TextDataset`. `MetadataCatalog.get(name)` has
     `thing_classes`, `evaluator_type`, `image_root`, `ground_truth` (the annotations' path),
-    `format` and `lexicons` (a dict of paths).
+    `format`, `lexicons` (a dict of paths) and `labelled` (whether there are annotations).
 
     Args:
         name: as used in `DATASETS.TRAIN` and `DATASETS.TEST`.
         image_root: folder of the images. Paths may hold `~` and environment variables.
-        annotations: file or folder, as the format has it.
+        annotations: file or folder, as the format has it; None for "unlabelled", which has none.
         format: a name in `FORMATS`, or "index" for a folder that `tools/prepare_dataset.py` made.
         lexicons: paths of word lists for evaluation, by "strong" (folder or zip with one list per
             image), "weak", "generic" or "full".
@@ -118,8 +133,8 @@ def register_text_dataset(
 
     Raises:
         ValueError: for a name that is taken by a set with other arguments (the same registration
-            may be repeated), an unknown format, lexicon, policy or option, and an environment
-            variable that is not set.
+            may be repeated), an unknown format, lexicon, policy or option, annotations or
+            lexicons where the format has none, and an environment variable that is not set.
     """
     options = dict(options or {})
     if format == INDEX_FORMAT:
@@ -128,7 +143,13 @@ def register_text_dataset(
     else:
         get_reader(format)
         check_options(format, options)
+    check_annotations(format, annotations)
     lexicons = dict(lexicons or {})
+    if format == UNLABELLED and lexicons:
+        raise ValueError(
+            f"data set {name!r}: nothing is evaluated on images without annotations; leave "
+            "lexicons out"
+        )
     unknown = sorted(set(lexicons) - set(LEXICON_NAMES))
     if unknown:
         raise ValueError(
@@ -138,7 +159,7 @@ def register_text_dataset(
     dataset = _RegisteredDataset(
         name=name,
         image_root=expand_path(image_root),
-        annotations=expand_path(annotations),
+        annotations=None if annotations is None else expand_path(annotations),
         format=format,
         lexicons={key: expand_path(path) for key, path in lexicons.items()},
         on_bad=None if on_bad is None else check_policy(on_bad),
@@ -159,7 +180,20 @@ def register_text_dataset(
         ground_truth=dataset.annotations,
         format=format,
         lexicons=dataset.lexicons,
+        labelled=format != UNLABELLED,
     )
+
+
+def is_labelled(name: str) -> bool:
+    """Whether a data set has annotations. All have, but those of the format "unlabelled"."""
+    # Detectron2 would make metadata for any name that it is asked for.
+    return name not in DatasetCatalog or MetadataCatalog.get(name).get("labelled", True)
+
+
+def policy_of(name: str) -> BadAnnotationPolicy:
+    """What a registered data set does, by now, with images and annotations that cannot be used."""
+    dataset = DatasetCatalog[name]
+    return dataset.policy if isinstance(dataset, _RegisteredDataset) else _default_policy
 
 
 def expand_path(path: str | os.PathLike[str]) -> str:

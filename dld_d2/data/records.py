@@ -16,7 +16,7 @@ from dld_d2.data.geometry import clip_to_image, region_area
 from dld_d2.data.image_size import read_image_size
 from dld_d2.data.report import AnnotationReport
 
-__all__ = ["ImageRecord", "RawWord", "image_id", "make_record"]
+__all__ = ["ImageRecord", "RawWord", "image_id", "make_record", "record_of_size"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +108,13 @@ def make_record(
             f"says {size[0]} x {size[1]}; give the image that was annotated",
         )
         return None
-    height, width = actual
+    return record_of_size(file_name, *actual, words, report)
+
+
+def record_of_size(
+    file_name: str, height: int, width: int, words: Iterable[RawWord], report: AnnotationReport
+) -> ImageRecord:
+    """As `make_record`, for an image whose size in pixels is known; the image is not looked at."""
     polygons, texts, ignore = [], [], []
     for word in words:
         polygon = _checked_polygon(word, height, width, report)

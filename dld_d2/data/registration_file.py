@@ -12,6 +12,9 @@ datasets:
     lexicons: {generic: words.txt}      # optional
     on_bad: skip                        # optional
     options: {}                         # optional, of the format
+  my_photographs:
+    image_root: photos
+    format: unlabelled                  # the one format without annotations
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ from detectron2.config import CfgNode
 
 import dld_d2.data.builtin  # noqa: F401 (the names of the built-in sets are taken first)
 from dld_d2.data.catalog import expand_path, register_text_dataset, set_default_policy
+from dld_d2.data.formats.registry import UNLABELLED
 from dld_d2.data.report import AnnotationError
 
 __all__ = ["register_configured_datasets", "register_from_yaml"]
@@ -69,11 +73,12 @@ def register_from_yaml(path: str | os.PathLike[str]) -> list[str]:
         where = f"{path}, data set {name!r}"
         _check_description(where, description)
         folder = path.parent
+        annotations = description.get("annotations")
         try:
             register_text_dataset(
                 name,
                 _relative_to(folder, description["image_root"]),
-                _relative_to(folder, description["annotations"]),
+                None if annotations is None else _relative_to(folder, annotations),
                 description["format"],
                 lexicons={
                     key: _relative_to(folder, value)
@@ -107,6 +112,8 @@ def _check_description(where: str, description: Any) -> None:
         raise AnnotationError(f"{where}: expected a mapping with {', '.join(_REQUIRED)}")
     _check_keys(where, description, _REQUIRED + _OPTIONAL)
     missing = [key for key in _REQUIRED if key not in description]
+    if description.get("format") == UNLABELLED:
+        missing = [key for key in missing if key != "annotations"]
     if missing:
         raise AnnotationError(f"{where}: lacks {', '.join(missing)}")
     for key in (*_REQUIRED, "on_bad"):

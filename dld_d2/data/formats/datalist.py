@@ -12,7 +12,7 @@ rectangle; `cares` 0, or the transcription `###`, is don't-care. `height`, `widt
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from dld_d2.data.records import ImageRecord, RawWord, make_record
 from dld_d2.data.report import AnnotationReport
 from dld_d2.structures.word import DONT_CARE
 
-__all__ = ["datalist"]
+__all__ = ["datalist", "entry_words"]
 
 
 @FORMATS.register()
@@ -34,22 +34,39 @@ def datalist(image_root: str, annotations: str, report: AnnotationReport) -> Ite
     report.expected = len(content)
     for file_name, entry in content.items():
         where = f"{annotations}, image {file_name!r}"
-        try:
-            boxes, cares, texts = _fields(entry)
-        except ValueError as error:
-            report.bad(where, "malformed image", str(error))
+        words = entry_words(entry, report, where=where)
+        if words is None:
             continue
         size = (entry.get("height"), entry.get("width"))
         record = make_record(
             image_root,
             file_name,
-            _words(where, boxes, cares, texts, report),
+            words,
             report,
             where=where,
             size=size if None not in size else None,
         )
         if record is not None:
             yield record
+
+
+def entry_words(entry: Any, report: AnnotationReport, *, where: str) -> Iterable[RawWord] | None:
+    """The words of an image, as its entry in the file has them, not yet checked.
+
+    Args:
+        entry: what the file holds for the image.
+        report: told of what is not of the format's form.
+        where: file and key, for messages.
+
+    Returns:
+        The words, or None if the entry cannot be used (and the policy is to skip).
+    """
+    try:
+        boxes, cares, texts = _fields(entry)
+    except ValueError as error:
+        report.bad(where, "malformed image", str(error))
+        return None
+    return _words(where, boxes, cares, texts, report)
 
 
 def _fields(entry: Any) -> tuple[list[Any], list[Any], list[Any]]:

@@ -11,7 +11,7 @@ from dld_d2.data.image_size import IMAGE_SUFFIXES
 from dld_d2.data.records import image_id
 from dld_d2.data.report import AnnotationError, AnnotationReport
 
-__all__ = ["FilePair", "pair_files"]
+__all__ = ["FilePair", "pair_files", "visible_files"]
 
 
 class FilePair(NamedTuple):
@@ -47,7 +47,7 @@ def pair_files(
         if not os.path.isdir(folder):
             raise AnnotationError(f"{folder}: the {what} of this format are a folder of files")
     images: dict[str, str] = {}
-    for path in _files(image_root, IMAGE_SUFFIXES):
+    for path in visible_files(image_root, IMAGE_SUFFIXES):
         other = images.setdefault(image_id(path), path)
         if other != path:
             report.bad(
@@ -56,7 +56,7 @@ def pair_files(
                 f"{other} has the same name but for the extension; rename one of them",
             )
     files: dict[str, str] = {}
-    for path in _files(annotations, suffixes):
+    for path in visible_files(annotations, suffixes):
         full = os.path.join(annotations, path)
         name = _image_name(image_id(path), images, prefixes)
         if name is None:
@@ -87,10 +87,12 @@ def pair_files(
     return [FilePair(images[name], files[name]) for name in images if name in files]
 
 
-def _files(folder: str, suffixes: Sequence[str] | frozenset[str]) -> list[str]:
-    """Relative paths of the visible files with these suffixes, in natural order."""
+def visible_files(folder: str, suffixes: Sequence[str] | frozenset[str]) -> list[str]:
+    """Relative paths of the files with these suffixes in a folder and its sub-folders, in natural
+    order. Hidden ones, whose names begin with a dot, do not count, nor does what is in them."""
     found = []
-    for root, _, names in os.walk(folder, followlinks=True):
+    for root, folders, names in os.walk(folder, followlinks=True):
+        folders[:] = [name for name in folders if not name.startswith(".")]
         found += [
             os.path.relpath(os.path.join(root, name), folder)
             for name in names

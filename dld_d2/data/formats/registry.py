@@ -12,7 +12,17 @@ from fvcore.common.registry import Registry
 from dld_d2.data.records import ImageRecord, image_id
 from dld_d2.data.report import AnnotationError, AnnotationReport
 
-__all__ = ["FORMATS", "check_options", "get_reader", "read_records"]
+__all__ = [
+    "FORMATS",
+    "UNLABELLED",
+    "check_annotations",
+    "check_options",
+    "get_reader",
+    "read_records",
+]
+
+UNLABELLED = "unlabelled"
+"""The format of images that nobody annotated, the only one without a path of annotations."""
 
 Reader = Callable[..., Iterator[ImageRecord]]
 
@@ -26,6 +36,7 @@ _BUILTIN = (
     "polygon",
     "synthtext",
     "totaltext",
+    UNLABELLED,
 )
 
 
@@ -68,9 +79,9 @@ Registry of annotation formats. A reader is a generator function
 
     reader(image_root: str, annotations: str, report: AnnotationReport, **options)
 
-named like its format. It yields one `ImageRecord` per image in a fixed order, made by
-`make_record`, sets `report.expected`, and tells `report.bad` of what it cannot use. Its further
-keyword arguments are the options of `register_text_dataset`.
+named like its format (`annotations` is None for "unlabelled" alone). It yields one `ImageRecord`
+per image in a fixed order, made by `make_record`, sets `report.expected`, and tells `report.bad` of
+what it cannot use. Its further keyword arguments are the options of `register_text_dataset`.
 """
 
 
@@ -99,10 +110,27 @@ def check_options(format: str, options: Mapping[str, object]) -> None:
         raise ValueError(f"format {format!r} has no option {', '.join(unknown)}; {has}")
 
 
+def check_annotations(format: str, annotations: object) -> None:
+    """Check that there is a path of annotations, None standing for none, where there must be one.
+
+    Raises:
+        ValueError: if not, or if the format has no use for one.
+    """
+    if format == UNLABELLED and annotations is not None:
+        raise ValueError(
+            f"format {UNLABELLED!r} is of images without annotations: leave annotations "
+            f"({annotations}) out, or name their format"
+        )
+    if format != UNLABELLED and annotations is None:
+        raise ValueError(
+            f"format {format!r} needs annotations, a file or folder; only {UNLABELLED!r} has none"
+        )
+
+
 def read_records(
     format: str,
     image_root: str | Path,
-    annotations: str | Path,
+    annotations: str | Path | None,
     report: AnnotationReport,
     **options: object,
 ) -> Iterator[ImageRecord]:
@@ -111,28 +139,32 @@ def read_records(
     Args:
         format: name of the format.
         image_root: folder of the images.
-        annotations: file or folder, as the format has it.
+        annotations: file or folder, as the format has it; None for "unlabelled".
         report: told of what is left out or changed.
         options: options of the format.
 
     Raises:
         AnnotationError: for what cannot be used (if the report's policy is "raise"), if two images
             have one name, and if there is no image at all.
+        ValueError: for an unknown format or option, and as `check_annotations`.
     """
     reader = get_reader(format)
     check_options(format, options)
+    check_annotations(format, annotations)
     for what, path in (("image folder", image_root), ("annotations", annotations)):
-        if not Path(path).exists():
+        if path is not None and not Path(path).exists():
             raise AnnotationError(
                 f"{path}: does not exist ({what}); put it there, as datasets/README.md tells, or "
                 "correct the path"
             )
+    source = image_root if annotations is None else annotations
+    place = None if annotations is None else str(annotations)
     seen: dict[str, str] = {}
-    for record in reader(str(image_root), str(annotations), report, **options):
+    for record in reader(str(image_root), place, report, **options):
         name = image_id(record.file_name)
         if name in seen:
             report.bad(
-                f"{annotations}, image {record.file_name}",
+                f"{source}, image {record.file_name}",
                 "duplicate image",
                 f"{seen[name]} has the same name but for the extension; rename one of them"
                 if seen[name] != record.file_name
@@ -141,6 +173,10 @@ def read_records(
             continue
         seen[name] = record.file_name
         yield record
+    if not seen and annotations is None:
+        raise AnnotationError(
+            f"{image_root}: no usable image ({len(report.skips)} left out) in it or its sub-folders"
+        )
     if not seen:
         raise AnnotationError(
             f"{annotations}: no usable image ({len(report.skips)} left out); is {image_root} its "
