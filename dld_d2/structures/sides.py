@@ -31,9 +31,12 @@ def sides_of(polygons: Sequence[np.ndarray]) -> np.ndarray:
     - Of more vertices, the two ends of the word are the edges whose neighbours are most nearly
       parallel: the interior angles at such an edge add up to 180 degrees. Of all two edges that
       share no vertex, those are the ends whose sums are off by the least together. The upper side
-      leads from the first end that follows the last vertex to the other.
-    - Of fewer, where repeated vertices do not count, they are the long sides of the rectangle of
-      the smallest area, read from left to right, and downwards if it is upright.
+      leads from the first of them to the second, where the edge from the last vertex to the first
+      comes before all others.
+    - Of fewer, the sides are the long ones of the rectangle of the smallest area, read from left
+      to right, and downwards if it is upright.
+
+    Vertices that repeat the one before do not count.
 
     The order of polygons given counter-clockwise tells less. They are taken in reverse, from the
     same first vertex; four vertices are read along the more horizontal of their sides unless one
@@ -54,13 +57,19 @@ def sides_of(polygons: Sequence[np.ndarray]) -> np.ndarray:
     for number in np.unique(numbers):
         rows = np.flatnonzero(numbers == number)
         vertices = np.array([polygons[i] for i in rows], dtype=np.float64)
-        new = (vertices != np.roll(vertices, 1, axis=1)).any(axis=2)
-        new[:, 0] |= ~new.any(axis=1)  # one vertex stays where all are the same
-        distinct = new.all(axis=1)
+        distinct = (vertices != np.roll(vertices, 1, axis=1)).any(axis=2).all(axis=1)
         sides[rows[distinct]] = _sides_of_distinct(vertices[distinct])
         for i in np.flatnonzero(~distinct):
-            sides[rows[i]] = _sides_of_distinct(vertices[i, new[i]][None])[0]
+            sides[rows[i]] = _sides_of_distinct(_without_repeats(vertices[i])[None])[0]
     return sides
+
+
+def _without_repeats(vertices: np.ndarray) -> np.ndarray:
+    """(K, 2) polygon without vertices that repeat the one before, or, at the end, the first."""
+    new = (vertices[1:] != vertices[:-1]).any(axis=1)
+    vertices = vertices[np.concatenate([[True], new])]
+    closed = len(vertices) > 1 and (vertices[-1] == vertices[0]).all()
+    return vertices[:-1] if closed else vertices
 
 
 def _sides_of_distinct(vertices: np.ndarray) -> np.ndarray:
