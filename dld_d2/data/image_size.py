@@ -1,4 +1,4 @@
-"""Size of an image as Detectron2 will read it, from its header."""
+"""Size of an image as it will be read, from its header."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["IMAGE_SUFFIXES", "read_image_size"]
+__all__ = ["IMAGE_SUFFIXES", "exif_orientation", "read_image_size"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
 
@@ -18,7 +18,7 @@ _PNG_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 
 
 def read_image_size(path: str | Path) -> tuple[int, int]:
-    """Height and width in pixels, after the EXIF orientation that Detectron2 applies on reading.
+    """Height and width in pixels, after the EXIF orientation that `read_image` applies.
 
     No pixel is decoded (but for PNG files with metadata, where Pillow needs to).
 
@@ -31,11 +31,16 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
         # Pillow decodes a whole PNG before it can say that there is no EXIF data after the pixels.
         if image.format == "PNG" and not _has_png_metadata(path):
             return height, width
-        try:
-            orientation = image.getexif().get(_ORIENTATION_TAG)
-        except Exception:  # malformed EXIF data; Detectron2 reads such images unturned as well
-            orientation = None
-    return (width, height) if orientation in _TURNED else (height, width)
+        return (width, height) if exif_orientation(image) in _TURNED else (height, width)
+
+
+def exif_orientation(image: Image.Image) -> int | None:
+    """1 to 8, how an image is to be turned; None if it does not say or its EXIF data are malformed,
+    and such an image is read as it is."""
+    try:
+        return image.getexif().get(_ORIENTATION_TAG)
+    except Exception:  # Pillow raises anything on malformed data
+        return None
 
 
 def _has_png_metadata(path: str | Path) -> bool:

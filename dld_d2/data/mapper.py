@@ -15,10 +15,11 @@ from detectron2.structures import Instances
 
 from dld_d2.data.aug_input import TextAugInput
 from dld_d2.data.augmentation import build_augmentations
+from dld_d2.data.images import read_image
 from dld_d2.structures.polygons import Polygons
 from dld_d2.structures.vocabulary import Vocabulary
 
-__all__ = ["TextDatasetMapper", "image_to_tensor", "load_image", "read_image"]
+__all__ = ["TextDatasetMapper", "image_to_tensor", "load_image"]
 
 logger = logging.getLogger(__name__)
 
@@ -154,21 +155,6 @@ def load_image(dataset_dict: dict[str, Any], image_format: str) -> np.ndarray:
     if "read_image" in dataset_dict:
         return dataset_dict["read_image"](image_format)
     return read_image(dataset_dict["file_name"], image_format)
-
-
-def read_image(file_name: str, image_format: str) -> np.ndarray:
-    """Read an image as (H, W, 3) uint8, turned upright as its EXIF data say.
-
-    Raises:
-        FileNotFoundError: if there is no such file.
-        OSError: naming the file, if it is not an image or is damaged.
-    """
-    try:
-        return detection_utils.read_image(file_name, image_format)
-    except FileNotFoundError:
-        raise FileNotFoundError(f"{file_name}: there is no such image file") from None
-    except Exception as error:  # decoders raise anything on damaged files, often without a name
-        raise OSError(f"{file_name}: cannot be read as an image ({error})") from error
 
 
 def image_to_tensor(image: np.ndarray) -> torch.Tensor:

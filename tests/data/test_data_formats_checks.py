@@ -4,7 +4,6 @@ import logging
 
 import numpy as np
 import pytest
-from detectron2.data.detection_utils import read_image
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from image_files import read, write_image, write_set
@@ -13,6 +12,7 @@ from PIL import Image
 from dld_d2.data import FORMATS, AnnotationError, AnnotationReport
 from dld_d2.data.geometry import clip_to_image, region_area
 from dld_d2.data.image_size import read_image_size
+from dld_d2.data.images import read_image
 
 
 def covered(points, height, width):
@@ -96,11 +96,11 @@ def test_polygons_are_clipped_counted_and_otherwise_untouched(tmp_path):
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("suffix", ["jpg", "png", "tif", "webp"])
-def test_image_size_is_that_of_the_image_detectron2_reads(tmp_path, suffix, orientation):
+def test_image_size_is_that_of_the_image_that_is_read(tmp_path, suffix, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     path = write_image(tmp_path / f"image.{suffix}", width=30, height=20, exif=exif)
-    assert read_image_size(path) == read_image(str(path)).shape[:2]
+    assert read_image_size(path) == read_image(path, "BGR").shape[:2]
 
 
 def test_image_size_without_metadata(tmp_path, monkeypatch):

@@ -10,9 +10,8 @@ import torch
 from detectron2.data import transforms as T
 from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.utils.env import seed_all_rng
-from PIL import Image
 
-from dld_d2.data.mapper import TextDatasetMapper, image_to_tensor, read_image
+from dld_d2.data.mapper import TextDatasetMapper, image_to_tensor
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.structures.vocabulary import Vocabulary
 
@@ -234,23 +233,6 @@ def test_config_reaches_the_mapper(tmp_path):
     assert (rgb.permute(1, 2, 0).numpy() == on_disk).all()
 
 
-def test_images_that_cannot_be_read_are_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"missing\.jpg: there is no such image"):
-        read_image(str(tmp_path / "missing.jpg"), "BGR")
-    text = tmp_path / "text.jpg"
-    text.write_text("no image")
-    with pytest.raises(OSError, match=r"text\.jpg: cannot be read as an image"):
-        read_image(str(text), "BGR")
-    whole = tmp_path / "whole.jpg"
-    Image.fromarray(np.random.default_rng(0).integers(0, 255, (64, 64, 3), np.uint8)).save(whole)
-    cut = tmp_path / "cut.jpg"
-    cut.write_bytes(whole.read_bytes()[:900])
-    with pytest.raises(OSError, match=r"cut\.jpg: cannot be read as an image.*truncated"):
-        read_image(str(cut), "BGR")
-    with pytest.raises(OSError, match="cannot be read"):
-        read_image(str(tmp_path), "BGR")
-
-
 def test_wrong_size_and_wrong_annotations_are_named(tmp_path):
     given = make_dict(tmp_path, WORDS) | {"width": 300}
     with pytest.raises(SizeMismatchError, match=r"image\.png"):
@@ -259,14 +241,6 @@ def test_wrong_size_and_wrong_annotations_are_named(tmp_path):
     bad["segmentation"] *= 2
     with pytest.raises(ValueError, match=r"image\.png.*'Hello' has 2"):
         mapper()(make_dict(tmp_path, [bad]))
-
-
-@pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK"])
-def test_any_mode_of_image_becomes_three_channels(tmp_path, mode):
-    extension = "tif" if mode == "CMYK" else "png"
-    Image.new("RGB", (30, 20), (10, 20, 30)).convert(mode).save(tmp_path / f"a.{extension}")
-    image = read_image(str(tmp_path / f"a.{extension}"), "BGR")
-    assert image.shape == (20, 30, 3) and image.dtype == np.uint8
 
 
 def test_image_to_tensor_takes_any_strides():

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog
 from tiny_dynamic_spotter import CONFIG
 
 from dld_d2.commands import read
-from dld_d2.data.mapper import read_image
+from dld_d2.data.images import read_image
 from dld_d2.deployment import TextSpotter
 
 TOOLS = Path(__file__).resolve().parents[2] / "tools"

@@ -1,0 +1,218 @@
+"""From whatever holds an image to an array of 8-bit colours: files, what they hold as bytes, Pillow
+images, and arrays of other depths and channels."""
+
+from __future__ import annotations
+
+import io
+import os
+from typing import Any, BinaryIO
+
+import numpy as np
+from detectron2.utils.file_io import PathManager
+from PIL import Image, ImageCms, UnidentifiedImageError
+
+from dld_d2.data.image_size import exif_orientation
+
+__all__ = ["ImageLike", "as_bgr", "describe_image", "read_image"]
+
+ImageLike = str | os.PathLike | np.ndarray | Image.Image | bytes | bytearray | memoryview
+"""What `as_bgr` takes."""
+
+_ENCODED = bytes | bytearray | memoryview
+_UPRIGHT = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+def read_image(file_name: str | os.PathLike[str], image_format: str) -> np.ndarray:
+    """Read an image file as `as_bgr` does.
+
+    Args:
+        file_name: the file.
+        image_format: order of the channels, "BGR" or "RGB".
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: naming the file, if it is not an image or is damaged.
+        ValueError: for another order.
+    """
+    if image_format not in ("BGR", "RGB"):
+        raise ValueError(f"the order of an image's channels is BGR or RGB, not {image_format!r}")
+    name = os.fsdecode(file_name)
+    try:
+        file = PathManager.open(name, "rb")
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{name}: there is no such image file") from None
+    except Exception as error:
+        raise _unreadable(name, error) from error
+    with file:
+        image = _decode(file, name)
+    return image if image_format == "BGR" else image[:, :, ::-1]
+
+
+def as_bgr(image: ImageLike) -> np.ndarray:
+    """An image as (H, W, 3) uint8 in BGR.
+
+    Args:
+        image: one of
+            - a file name;
+            - what such a file holds, as bytes;
+            - a Pillow image of any mode;
+            - an array (H, W, 3) in BGR, (H, W, 4) in BGRA, (H, W) or (H, W, 1) in gray, of uint8 or
+              uint16.
+
+    Files, bytes and Pillow images are turned upright as their EXIF data say; of several frames or
+    pages the first is taken. 16 bits are scaled such that 65535 becomes 255. What is transparent
+    shows white. Pillow's modes I and F (32 bits) do not tell their range: it is taken to end at 255
+    or 65535, for F also at 1, the first of these that holds all values; values that are negative or
+    beyond are stretched from the least to the greatest.
+
+    Returns:
+        The array; it may be the given one, or share its memory.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        OSError: naming the file, for what cannot be read as an image.
+        ValueError: naming type, shape and dtype, for all else.
+    """
+    if isinstance(image, str | os.PathLike):
+        return read_image(image, "BGR")
+    if isinstance(image, _ENCODED):
+        return _decode(io.BytesIO(image), describe_image(image))
+    if isinstance(image, Image.Image):
+        try:
+            return _pillow_to_bgr(image)
+        except Exception as error:  # it may be a file that is decoded only now
+            raise _unreadable(describe_image(image), error) from error
+    if not isinstance(image, np.ndarray):
+        raise ValueError(
+            "an image must be a file name, an array, a Pillow image, or the bytes of a file; got "
+            f"{describe_image(image)}"
+        )
+    return _array_to_bgr(image)
+
+
+def describe_image(image: Any) -> str:
+    """What was given in place of an image, for messages: never what it holds.
+
+    Args:
+        image: anything.
+
+    Returns:
+        The name of a file; of all else the type with its shape and dtype, length, or mode and size,
+        where it has them.
+    """
+    if isinstance(image, str | os.PathLike):
+        return os.fsdecode(image)
+    kind = type(image).__name__
+    if isinstance(image, Image.Image):
+        return f"{kind} of mode {image.mode}, {image.width} x {image.height}"
+    if hasattr(image, "shape") and hasattr(image, "dtype"):
+        return f"{kind} of shape {tuple(image.shape)} and dtype {image.dtype}"
+    if isinstance(image, list | tuple | _ENCODED):
+        return f"{kind} of length {len(image)}"
+    return kind
+
+
+def _decode(file: BinaryIO, name: str) -> np.ndarray:
+    """The image in an open file.
+
+    Raises:
+        OSError: with the name, if there is none.
+    """
+    try:
+        with Image.open(file) as image:
+            return _pillow_to_bgr(image)
+    except UnidentifiedImageError:  # its own message shows the open file
+        error = ValueError("its format is none that Pillow knows")
+        raise _unreadable(name, error) from None
+    except Exception as error:  # decoders raise anything on damaged files, often without a name
+        raise _unreadable(name, error) from error
+
+
+def _unreadable(name: str, error: Exception) -> OSError:
+    hint = ""
+    if isinstance(error, Image.DecompressionBombError):
+        hint = "; if you trust it, raise PIL.Image.MAX_IMAGE_PIXELS"
+    return OSError(f"{name}: cannot be read as an image ({error}{hint})")
+
+
+def _pillow_to_bgr(image: Image.Image) -> np.ndarray:
+    turn = _UPRIGHT.get(exif_orientation(image))
+    if turn is not None:
+        image = image.transpose(turn)
+    # Pillow's own conversions cut off what is above 255.
+    if image.mode in ("I", "F"):
+        return _gray_to_bgr(_without_range(np.asarray(image), fractions=image.mode == "F"))
+    if image.mode.startswith("I;16"):
+        return _array_to_bgr(np.asarray(image))
+    # Nor does it convert these.
+    if image.mode == "LAB":
+        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
+        image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
+    if image.mode == "La":
+        image = image.convert("LA")
+    if image.has_transparency_data:
+        return _on_white(np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]])
+    return np.asarray(image.convert("RGB"))[:, :, ::-1]
+
+
+def _array_to_bgr(array: np.ndarray) -> np.ndarray:
+    channels = array.shape[2] if array.ndim == 3 else 1
+    known_type = array.dtype.kind == "u" and array.dtype.itemsize <= 2
+    if array.ndim not in (2, 3) or channels not in (1, 3, 4) or not known_type or not array.size:
+        raise ValueError(
+            "an image must be an array of shape (H, W, 3) in BGR, (H, W, 4) in BGRA, or (H, W) or "
+            f"(H, W, 1) in gray, of uint8 or uint16; got {describe_image(array)}{_hint(array)}"
+        )
+    if array.dtype.itemsize == 2:
+        array = _from_16_bits(array)
+    if channels == 4:
+        return _on_white(array)
+    return array if channels == 3 else _gray_to_bgr(array.reshape(array.shape[:2]))
+
+
+def _hint(array: np.ndarray) -> str:
+    if not array.size:
+        return "; it has no pixels"
+    if array.ndim == 4:
+        return "; give one image at a time"
+    if array.ndim == 3 and array.shape[0] in (1, 3, 4) and array.shape[2] not in (1, 3, 4):
+        return "; the channels come last: array.transpose(1, 2, 0)"
+    if array.dtype.kind in "fib":
+        return "; scale its values to 0..255 and convert them: array.astype(numpy.uint8)"
+    return ""
+
+
+def _from_16_bits(array: np.ndarray) -> np.ndarray:
+    """Rounded to 8 bits: 65535 is 255 times 257."""
+    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
+
+
+def _without_range(values: np.ndarray, fractions: bool) -> np.ndarray:
+    """Gray values whose range is not told, as uint8; see `as_bgr`."""
+    low, high = float(values.min()), float(values.max())
+    if not np.isfinite([low, high]).all():
+        raise ValueError("it holds values that are NaN or infinite")
+    top = next((top for top in (1, 255, 65535)[not fractions :] if high <= top), None)
+    if low < 0 or top is None:
+        values, top = values - np.float64(low), max(high - low, 1e-300)
+    return np.rint(values * (255 / top)).astype(np.uint8)
+
+
+def _gray_to_bgr(gray: np.ndarray) -> np.ndarray:
+    return np.repeat(gray[:, :, None], 3, axis=2)
+
+
+def _on_white(bgra: np.ndarray) -> np.ndarray:
+    colours, alpha = bgra[..., :3].astype(np.uint16), bgra[..., 3:].astype(np.uint16)
+    return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)
