@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from detectron2.structures import Instances
 
+from dld_d2.deployment.reading_order import reading_order
 from dld_d2.structures.word import Word
 
 __all__ = ["SpottingResult", "Word", "words_of"]
@@ -33,6 +35,24 @@ class SpottingResult(Sequence[Word]):
     input_size: tuple[int, int]
     scale: float = 1.0
     relative_cost: float = 1.0
+
+    @cached_property
+    def lines(self) -> tuple[tuple[Word, ...], ...]:
+        """The words as people read them: line by line, from left to right.
+
+        Lines come from top to bottom; of columns that stand side by side, or signs, all of the left
+        one come first. The image may be rotated by up to some 40 degrees, and lines may be bent. A
+        gap that is wider than one and a half times the height of its words begins a new line.
+        """
+        order = reading_order([word.polygon for word in self.words])
+        return tuple(tuple(self.words[i] for i in line) for line in order)
+
+    @property
+    def text(self) -> str:
+        """What is written in the image, as `lines` has it: a space between words, a line break
+        between lines. Words of which nothing was read are left out."""
+        lines = (" ".join(word.text for word in line if word.text) for line in self.lines)
+        return "\n".join(line for line in lines if line)
 
     def __getitem__(self, index: Any) -> Any:
         return self.words[index]
