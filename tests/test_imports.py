@@ -66,7 +66,7 @@ def test_reader_is_imported_when_it_is_asked_for():
     assert not found & (readers | HEAVY)
     found = loaded(f"{statements}\nget_reader('polygon')")
     assert found & readers == {"dld_d2.data.formats.polygon"}
-    assert loaded(f"{statements}\nassert len(list(FORMATS)) == 8") >= readers
+    assert loaded(f"{statements}\nassert len(list(FORMATS)) == 9") >= readers
 
 
 @pytest.mark.parametrize(
