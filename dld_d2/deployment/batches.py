@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
 import torch
 
-__all__ = ["run_in_batches", "similar_sizes"]
+from dld_d2.data.images import ImageLike, describe_image
+
+__all__ = ["check_several", "run_in_batches", "similar_sizes"]
 
 # Images are read this many batches ahead, to find ones of similar size among them.
 _READ_AHEAD = 4
@@ -46,6 +48,16 @@ def similar_sizes(
     return batches
 
 
+def check_several(images: Iterable[Any]) -> None:
+    """
+    Raises:
+        TypeError: if these are no images, but a single one.
+    """
+    stack = isinstance(images, np.ndarray) and images.ndim == 4
+    if isinstance(images, ImageLike) and not stack:
+        raise TypeError(f"expected several images, got one, {describe_image(images)}")
+
+
 def run_in_batches(
     function: Callable[[list[dict[str, Any]]], Sequence[Any]],
     prepare: Callable[[Any], dict[str, Any]],
@@ -66,12 +78,11 @@ def run_in_batches(
 
     Raises:
         ValueError: for a batch size below 1.
-        TypeError: for a single file name.
+        TypeError: for a single image.
     """
     if batch_size < 1:
         raise ValueError(f"a batch has at least 1 image, got a batch size of {batch_size}")
-    if isinstance(images, str | os.PathLike):
-        raise TypeError(f"expected several images, got the name of one, {os.fspath(images)}")
+    check_several(images)
     return _run(function, prepare, iter(images), batch_size)
 
 

@@ -8,6 +8,7 @@ words = spotter("photo.jpg")
 from __future__ import annotations
 
 import os
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from math import isfinite
 from typing import Any
@@ -21,23 +22,23 @@ from torch import Tensor
 
 from dld_d2.analysis.image_costs import decoding_steps
 from dld_d2.data.augmentation import build_augmentations
-from dld_d2.data.mapper import image_to_tensor, read_image
-from dld_d2.deployment.batches import run_in_batches
+from dld_d2.data.images import ImageLike, as_bgr, describe_image
+from dld_d2.data.mapper import image_to_tensor
+from dld_d2.deployment.batches import check_several, run_in_batches
 from dld_d2.deployment.budget import Budget, choose_cost_bias
 from dld_d2.deployment.model_file import load_spotter
-from dld_d2.deployment.pretrained import weights_file
-from dld_d2.deployment.result import SpottingResult, words_of
+from dld_d2.deployment.pretrained import DEFAULT, weights_file
+from dld_d2.deployment.result import SpottingResult, Tile, words_of
+from dld_d2.deployment.tiles import Box, check_tiles, merge_tiles, tile_boxes, tile_side
 from dld_d2.engine.checkpoint import SpotterCheckpointer
-from dld_d2.modeling.cost.parts import CostTable
+from dld_d2.modeling.cost.parts import CostTable, PartCost, Workload
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter, cost_of
 from dld_d2.modeling.selection.policies import DynamicScale
 from dld_d2.modeling.spotter_cost import SpotterCost
 from dld_d2.modeling.spotters.contract import Spotter
 from dld_d2.structures.word import Word
 
-__all__ = ["SpottingResult", "TextSpotter", "Word"]
-
-ImageLike = str | os.PathLike[str] | np.ndarray
+__all__ = ["ImageLike", "SpottingResult", "TextSpotter", "Word"]
 
 
 class TextSpotter:
@@ -56,6 +57,7 @@ class TextSpotter:
         cfg: CfgNode,
         *,
         cost_bias: float | None = None,
+        tiles: int | str | None = None,
         model: Spotter | DynamicSpotter | None = None,
     ) -> None:
         """
@@ -63,12 +65,13 @@ class TextSpotter:
             cfg: a whole configuration, as `dld_d2.engine.setup.setup_cfg` gives it. The size to
                 which images are scaled comes from `INPUT.MIN_SIZE_TEST` and `INPUT.MAX_SIZE_TEST`.
             cost_bias: see the property; None leaves it as configured.
+            tiles: see the property.
             model: the configured model with its weights, if there is one; else it is built, with
                 the weights `MODEL.WEIGHTS`.
 
         Raises:
             ValueError: if `MODEL.WEIGHTS` is empty or not weights of this model, and as `cost_bias`
-                does.
+                and `tiles` do.
             FileNotFoundError: if there is no such file.
         """
         if model is None and not cfg.MODEL.WEIGHTS:
@@ -76,7 +79,9 @@ class TextSpotter:
                 "MODEL.WEIGHTS is empty: name the file with the trained weights, in the config "
                 "file or by the override `MODEL.WEIGHTS FILE`"
             )
+        self.tiles = tiles
         self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
+        self._sizes = cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST
         self._image_format = cfg.INPUT.FORMAT
         if model is None:
             model = build_model(cfg)
@@ -93,6 +98,7 @@ class TextSpotter:
         *,
         device: str | None = None,
         cost_bias: float | None = None,
+        tiles: int | str | None = None,
         opts: Sequence[str] = (),
     ) -> TextSpotter:
         """Load what tools/export_student.py made. Nothing but the file is needed.
@@ -102,22 +108,25 @@ class TextSpotter:
             device: such as "cuda:1" or "cpu"; None for `MODEL.DEVICE` as trained, or the CPU where
                 there is no GPU.
             cost_bias: see the property; None leaves it as exported.
+            tiles: see the property.
             opts: overrides of the configuration as alternating keys and values.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not such a file, for invalid overrides, and as `cost_bias` does.
+            ValueError: if it is not such a file, for invalid overrides, and as `cost_bias` and
+                `tiles` do.
         """
         opts = [*opts, *(("MODEL.DEVICE", device) if device else ())]
         cfg, model = load_spotter(path, opts)
-        return cls(cfg, cost_bias=cost_bias, model=model)
+        return cls(cfg, cost_bias=cost_bias, tiles=tiles, model=model)
 
     @classmethod
-    def pretrained(cls, name: str, **kwargs: Any) -> TextSpotter:
+    def pretrained(cls, name: str = DEFAULT, **kwargs: Any) -> TextSpotter:
         """Load one of the small models that come with this package.
 
         Args:
-            name: as `dld_d2.deployment.pretrained.names()` lists them, such as "tiny_dld".
+            name: as `dld_d2.deployment.pretrained.names()` lists them, such as "tiny_dld"; the one
+                that reads photographs best if none is given.
             kwargs: as for `from_file`.
 
         Raises:
@@ -148,18 +157,51 @@ class TextSpotter:
             raise ValueError(f"a cost bias must be a finite number, got {value}")
         self._policy().cost_bias = float(value)
 
+    @property
+    def tiles(self) -> int | str | None:
+        """Whether large images are read in tiles.
+
+        - None: every image is read as a whole, scaled to the configured size.
+        - "auto": images that would be read at less than half their size are also cut into tiles
+          that are read at half of it or more.
+        - a number: images that are longer than that are also cut into tiles of that side, in
+          pixels.
+
+        Tiles overlap by a quarter of their side, and each is read like an image of its own, at a
+        scale of its own. The image is read as a whole, too, for words that are larger than a tile.
+        Of what several of them found one is kept, and pieces of words, at the border of a tile,
+        only where nothing else was found. All that multiplies the cost.
+
+        Raises:
+            ValueError: on setting what is none of the three; a side is at least 64.
+        """
+        return self._tiles
+
+    @tiles.setter
+    def tiles(self, value: int | str | None) -> None:
+        self._tiles = check_tiles(value)
+
     def __call__(self, image: ImageLike) -> SpottingResult:
         """Read an image.
 
         Args:
-            image: a file, or a (H, W, 3) uint8 array in BGR.
+            image: a file, what it holds as bytes, a Pillow image, or an array of uint8 or uint16:
+                (H, W, 3) in BGR, (H, W, 4) in BGRA, (H, W) or (H, W, 1) in gray. See
+                `dld_d2.data.images.as_bgr` for what becomes of them.
 
         Raises:
             OSError: naming the file, if it cannot be read as an image.
-            ValueError: for an array of another shape or type.
+            ValueError: for an array of another shape or type, and for anything else.
+            TypeError: for several images.
         """
-        (result,) = self._spot([self._prepare(image)])
-        return result
+        if isinstance(image, list | tuple):
+            raise TypeError(
+                f"one image is read at a time, got a {describe_image(image)}; `predict_many` reads "
+                "several"
+            )
+        boxes: deque[list[Box]] = deque()
+        results = [result for item in self._inputs([image], boxes) for result in self._spot([item])]
+        return _together(boxes.pop(), results)
 
     def predict_many(
         self, images: Iterable[ImageLike], batch_size: int = 8
@@ -168,7 +210,7 @@ class TextSpotter:
 
         Args:
             images: each as `__call__` takes it; they are read as results are asked for.
-            batch_size: images that run at once, at most.
+            batch_size: images, or tiles of them, that run at once, at most.
 
         Yields:
             For each image in order its result, or, for one that cannot be read, is no image, or
@@ -178,14 +220,19 @@ class TextSpotter:
 
         Raises:
             ValueError: for a batch size below 1.
-            TypeError: for a single file name.
+            TypeError: for a single image.
         """
-        return run_in_batches(self._spot, self._prepare, images, batch_size)
+        check_several(images)
+        boxes: deque[list[Box]] = deque()
+        inputs = self._inputs(iter(images), boxes, keep_errors=True)
+        return _all_together(boxes, run_in_batches(self._spot, _or_raise, inputs, batch_size))
 
     def scale_logits(
         self, images: Iterable[ImageLike], batch_size: int = 8
     ) -> Iterator[Tensor | Exception]:
         """What the selector thinks of each image's scales, without a cost bias; nothing is read.
+
+        Images are looked at as a whole, whatever `tiles` is.
 
         Yields:
             For each image in order (k,) float32 on the CPU, or an exception, as `predict_many`.
@@ -199,7 +246,7 @@ class TextSpotter:
     def set_target_cost(
         self, images: Iterable[ImageLike], target_cost: float, batch_size: int = 8
     ) -> Budget:
-        """Set `cost_bias` such that these images together cost what is wanted.
+        """Set `cost_bias` such that these images, read as a whole, together cost what is wanted.
 
         Args:
             images: such as those the spotter is meant for; not those it is scored on.
@@ -228,10 +275,13 @@ class TextSpotter:
     def cost(self, result: SpottingResult) -> CostTable:
         """Multiply-adds that a result took, part by part, counting the selector and the words.
 
-        The first image of a size takes a moment, about 0.1 s.
+        The first image of a size takes a moment, about 0.1 s. Of an image that was read in tiles it
+        is the sum over these, which is all in the parts' `per_image`.
         """
         if self._cost is None:
             self._cost = cost_of(self.model)
+        if result.tiles:
+            return _sum_of([self.cost(tile.result) for tile in result.tiles])
         return self._cost.table(
             *result.input_size,
             num_regions=len(result),
@@ -248,18 +298,39 @@ class TextSpotter:
             )
         return policy
 
+    def _inputs(
+        self, images: Iterable[ImageLike], boxes: deque[list[Box]], *, keep_errors: bool = False
+    ) -> Iterator[dict[str, Any] | Exception]:
+        """What the model takes for each image: one item, or more if it is read in tiles.
+
+        Args:
+            images: as `__call__` takes them.
+            boxes: gets, for each image, what part of it each item is.
+            keep_errors: put an exception in the place of an image that cannot be read.
+        """
+        for image in images:
+            try:
+                name, array = describe_image(image), as_bgr(image)
+            except (OSError, ValueError) as error:
+                if not keep_errors:
+                    raise
+                boxes.append([(0, 0, 0, 0)])
+                yield error
+                continue
+            height, width = array.shape[:2]
+            parts = [(0, 0, width, height)]
+            side = tile_side(height, width, self.tiles, *self._sizes)
+            if side is not None:
+                parts += tile_boxes(height, width, side)
+            boxes.append(parts)
+            for x0, y0, x1, y1 in parts:
+                yield self._input(array[y0:y1, x0:x1], name)
+
     def _prepare(self, image: ImageLike) -> dict[str, Any]:
-        """What the model takes, and "name" for messages."""
-        name = "the image"
-        if isinstance(image, str | os.PathLike):
-            name = os.fspath(image)
-            image = read_image(name, "BGR")
-        if not isinstance(image, np.ndarray):
-            raise ValueError(f"an image must be a file name or an array, got {image!r}")
-        if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
-            raise ValueError(
-                f"an image must be a (H, W, 3) uint8 array in BGR, got {image.shape} {image.dtype}"
-            )
+        return self._input(as_bgr(image), describe_image(image))
+
+    def _input(self, image: np.ndarray, name: str) -> dict[str, Any]:
+        """What the model takes for an image in BGR, and "name" for messages."""
         height, width = image.shape[:2]
         if self._image_format == "RGB":
             image = image[:, :, ::-1]
@@ -287,3 +358,45 @@ class TextSpotter:
     def _logits(self, inputs: list[dict[str, Any]]) -> list[Tensor]:
         images, _ = self.model.spotter.preprocess([{"image": item["image"]} for item in inputs])
         return list(self._policy().logits(images).float().cpu())
+
+
+def _or_raise(item: dict[str, Any] | Exception) -> dict[str, Any]:
+    if isinstance(item, Exception):
+        raise item
+    return item
+
+
+def _all_together(
+    boxes: deque[list[Box]], results: Iterator[SpottingResult | Exception]
+) -> Iterator[SpottingResult | Exception]:
+    """One result for each image, of those of its parts; see `TextSpotter._inputs`."""
+    found: list[SpottingResult | Exception] = []
+    for result in results:
+        found.append(result)
+        if len(found) == len(boxes[0]):
+            error = next((item for item in found if isinstance(item, Exception)), None)
+            yield error or _together(boxes[0], found)
+            boxes.popleft()
+            found = []
+
+
+def _together(boxes: Sequence[Box], results: Sequence[SpottingResult]) -> SpottingResult:
+    """The result of an image: the first is of all of it, the others are of its tiles."""
+    if len(results) == 1:
+        return results[0]
+    return merge_tiles(
+        results[0].image_size, [Tile(*pair) for pair in zip(boxes, results, strict=True)]
+    )
+
+
+def _sum_of(tables: Sequence[CostTable]) -> CostTable:
+    parts = (
+        PartCost(
+            part.name,
+            per_image=sum(table.parts[i].total(table.workload) for table in tables),
+            published=part.published,
+            selects=part.selects,
+        )
+        for i, part in enumerate(tables[0].parts)
+    )
+    return CostTable(tuple(parts), Workload())

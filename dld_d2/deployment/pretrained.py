@@ -7,12 +7,16 @@ docs/synthetic.md.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-__all__ = ["card", "names", "weights_file"]
+__all__ = ["DEFAULT", "card", "find_model", "names", "weights_file"]
+
+DEFAULT = "tiny_dld"
+"""The model that reads photographs best."""
 
 _FOLDER = Path(__file__).parents[1] / "weights"
 
@@ -31,6 +35,23 @@ def weights_file(name: str) -> Path:
     if name not in names():
         raise ValueError(f"there is no model {name!r}; there are {', '.join(names()) or 'none'}")
     return _FOLDER / f"{name}.safetensors"
+
+
+def find_model(model: str | os.PathLike[str]) -> Path:
+    """The file that a user means: that of the model of this name, or else the one at this path.
+
+    Raises:
+        FileNotFoundError: if there is neither; the message lists the models that there are.
+    """
+    if model in names():
+        return weights_file(model)
+    path = Path(model)
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no spotter at {str(path)!r}, and no model of that name comes with this "
+            f"package; there are {', '.join(names()) or 'none'}"
+        )
+    return path
 
 
 def card(name: str) -> dict[str, Any]:

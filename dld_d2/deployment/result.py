@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from detectron2.structures import Instances
@@ -13,7 +13,19 @@ from detectron2.structures import Instances
 from dld_d2.deployment.reading_order import reading_order
 from dld_d2.structures.word import Word
 
-__all__ = ["SpottingResult", "Word", "words_of"]
+__all__ = ["SpottingResult", "Tile", "Word", "words_of"]
+
+
+class Tile(NamedTuple):
+    """A part of an image that was read by itself.
+
+    Attributes:
+        box: x0, y0, x1, y1 in pixels of the image.
+        result: what was found there, in pixels of the part.
+    """
+
+    box: tuple[int, int, int, int]
+    result: SpottingResult
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,6 +40,10 @@ class SpottingResult(Sequence[Word]):
             not choose.
         relative_cost: what that scale costs on average, the full resolution's cost being 1 and the
             choice itself not counted. `TextSpotter.cost` counts for this very image.
+        tiles: the image as a whole and its tiles, if it was read in tiles; else nothing. Words are
+            then those of all tiles, each once; `input_size` is that of the whole image at the full
+            resolution of the tiles; `scale` and `relative_cost` are means over the tiles, which
+            choose for themselves, weighted by their pixels.
     """
 
     words: tuple[Word, ...]
@@ -35,6 +51,7 @@ class SpottingResult(Sequence[Word]):
     input_size: tuple[int, int]
     scale: float = 1.0
     relative_cost: float = 1.0
+    tiles: tuple[Tile, ...] = ()
 
     @cached_property
     def lines(self) -> tuple[tuple[Word, ...], ...]:

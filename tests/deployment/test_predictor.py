@@ -1,11 +1,13 @@
 """The predictor, with a model that finds one bright block."""
 
+import io
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from bright_block_spotter import picture, save
+from PIL import Image
 
 from dld_d2.deployment import TextSpotter
 from dld_d2.engine.setup import setup_cfg
@@ -15,13 +17,25 @@ def make_spotter(config_file, *opts):
     return TextSpotter(setup_cfg(config_file, opts))
 
 
+KINDS = {
+    "array": lambda file: picture(),
+    "16 bits": lambda file: picture().astype(np.uint16) * 257,
+    "BGRA": lambda file: np.dstack([picture(), np.full((200, 300), 255, np.uint8)]),
+    "str": str,
+    "path": Path,
+    "bytes": lambda file: Path(file).read_bytes(),
+    "bytearray": lambda file: bytearray(Path(file).read_bytes()),
+    "memoryview": lambda file: memoryview(Path(file).read_bytes()),
+    "Pillow": Image.open,
+}
+
+
 @pytest.mark.parametrize("image_format", ["BGR", "RGB"])
-@pytest.mark.parametrize("kind", ["array", "str", "path"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_words_come_in_pixels_of_the_given_image(tmp_path, config_file, image_format, kind):
     spotter = make_spotter(config_file, "INPUT.FORMAT", image_format)
     image = picture()
-    given = image if kind == "array" else save(tmp_path, "a.png", image)
-    given = Path(given) if kind == "path" else given
+    given = KINDS[kind](save(tmp_path, "a.png", image))
     result = spotter(given)
     assert result.image_size == (200, 300) and result.input_size == (100, 150)
     assert (result.scale, result.relative_cost) == (1.0, 1.0)
@@ -46,18 +60,45 @@ def test_any_contiguity(config_file):
     assert len(spotter(wide[:, ::2])) == 1
 
 
+def test_photographs_are_turned_upright(tmp_path, config_file):
+    exif = Image.Exif()
+    exif[0x0112] = 6  # to be turned by 90 degrees, clockwise
+    stream = io.BytesIO()
+    Image.fromarray(picture()[..., ::-1]).save(stream, "JPEG", exif=exif)
+    (tmp_path / "a.jpg").write_bytes(stream.getvalue())
+    for given in (tmp_path / "a.jpg", stream.getvalue(), Image.open(tmp_path / "a.jpg")):
+        result = make_spotter(config_file)(given)
+        assert result.image_size == (300, 200)
+        assert np.abs(result[0].polygon.min(axis=0) - (110, 40)).max() <= 4
+
+
+def test_gray_images(config_file):
+    spotter = make_spotter(config_file)
+    for gray in (picture()[..., 2], picture()[..., 2:], Image.fromarray(picture()[..., 2])):
+        assert spotter(gray).image_size == (200, 300)
+
+
 @pytest.mark.parametrize(
-    "image",
+    ("image", "message"),
     [
-        np.zeros((20, 20), np.uint8),
-        np.zeros((20, 20, 4), np.uint8),
-        np.zeros((20, 20, 3)),
-        np.zeros((0, 20, 3), np.uint8),
+        (np.full((20, 30, 3), 77.0), r"shape \(20, 30, 3\) and dtype float64"),
+        (np.full((3, 20, 30), 77, np.uint8), r"array.transpose\(1, 2, 0\)"),
+        (np.zeros((0, 20, 3), np.uint8), "no pixels"),
+        (torch.full((3, 20, 30), 77), r"Tensor of shape \(3, 20, 30\)"),
+        (None, "got NoneType"),
     ],
 )
-def test_other_arrays_are_refused(config_file, image):
-    with pytest.raises(ValueError, match="BGR"):
+def test_what_is_no_image_is_refused(config_file, image, message):
+    with pytest.raises(ValueError, match=message) as told:
         make_spotter(config_file)(image)
+    assert "77" not in str(told.value)
+
+
+def test_several_images_are_for_predict_many(config_file):
+    for several in ([picture(), picture()], (b"77", b"77")):
+        with pytest.raises(TypeError, match="of length 2; `predict_many` reads several") as told:
+            make_spotter(config_file)(several)
+        assert "77" not in str(told.value)
 
 
 def test_unreadable_files_and_weights_are_named(tmp_path, config_file, weights):
@@ -78,7 +119,8 @@ def test_batches_keep_order_and_report_what_cannot_be_read(tmp_path, config_file
     spotter = make_spotter(config_file)
     images = [picture(height=h, width=w) for h, w in SIZES]
     images[1] = save(tmp_path, "turned.png", images[1])
-    images[3:3] = [tmp_path / "missing.png", None, np.zeros((5, 5), np.uint8)]
+    images[3:3] = [tmp_path / "missing.png", None, np.zeros((5, 5)), b"77" * 5, [picture()]]
+    images[-1] = Path(save(tmp_path, "last.png", images[-1])).read_bytes()
     results = list(spotter.predict_many(iter(images), batch_size=batch_size))
     assert len(results) == len(images)
     for image, result in zip(images, results, strict=True):
@@ -86,10 +128,13 @@ def test_batches_keep_order_and_report_what_cannot_be_read(tmp_path, config_file
             continue
         assert [w.text for w in result] == [w.text for w in spotter(image)]
         assert [w.polygon.tolist() for w in result] == [w.polygon.tolist() for w in spotter(image)]
-    missing, none, grey = results[3:6]
+    missing, none, fractions, data, several = results[3:8]
     assert isinstance(missing, FileNotFoundError) and "missing.png" in str(missing)
-    assert isinstance(none, ValueError) and "a file name or an array, got None" in str(none)
-    assert isinstance(grey, ValueError) and "BGR" in str(grey)
+    assert isinstance(none, ValueError) and "NoneType" in str(none)
+    assert isinstance(fractions, ValueError) and "dtype float64" in str(fractions)
+    assert isinstance(data, OSError) and "bytes of length 10: cannot be read" in str(data)
+    assert isinstance(several, ValueError) and "list of length 1" in str(several)
+    assert sum(isinstance(result, Exception) for result in results) == 5
     assert list(spotter.predict_many([])) == []
 
 
@@ -127,8 +172,18 @@ def test_one_image_that_is_too_large_for_the_device(config_file, monkeypatch):
 
 def test_wrong_uses_of_batches_fail_at_once(config_file):
     spotter = make_spotter(config_file)
-    with pytest.raises(TypeError, match=r"expected several images.*photo\.jpg"):
-        spotter.predict_many("photo.jpg")
+    for image, told in (
+        ("photo.jpg", r"photo\.jpg"),
+        (Path("photo.jpg"), r"photo\.jpg"),
+        (b"77", "bytes of length 2"),
+        (picture(), r"ndarray of shape \(200, 300, 3\) and dtype uint8"),
+        (Image.new("L", (30, 20)), "Image of mode L, 30 x 20"),
+    ):
+        with pytest.raises(TypeError, match=f"expected several images, got one, {told}$"):
+            spotter.predict_many(image)
+    with pytest.raises(TypeError, match="not iterable"):
+        spotter.predict_many(7)
+    assert len(list(spotter.predict_many(np.stack([picture(), picture()])))) == 2
     with pytest.raises(ValueError, match="batch size of 0"):
         spotter.predict_many([picture()], batch_size=0)
     for use in (

@@ -10,7 +10,7 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
 from dld_d2.deployment import TextSpotter
-from dld_d2.deployment.pretrained import card, names, weights_file
+from dld_d2.deployment.pretrained import DEFAULT, card, find_model, names, weights_file
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.setup import setup_cfg
 
@@ -23,6 +23,19 @@ def test_what_there_is_and_how_large():
     assert sum(weights_file(name).stat().st_size for name in names()) < 40e6
     with pytest.raises(ValueError, match=r"no model 'tiny'; there are tiny_dld, .*tiny_teacher"):
         weights_file("tiny")
+
+
+def test_a_model_is_found_by_its_name_or_its_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny_dld").mkdir()  # such as the output of a training
+    assert find_model("tiny_dld") == weights_file("tiny_dld")
+    file = tmp_path / "student.pth"
+    file.touch()
+    assert find_model("student.pth") == Path("student.pth") and find_model(file) == file
+    with pytest.raises(FileNotFoundError, match=r"no spotter at 'tiny'.*there are tiny_dld, "):
+        find_model("tiny")
+    assert DEFAULT in names()
+    assert TextSpotter.pretrained(tiles="auto").tiles == "auto"
 
 
 @pytest.mark.parametrize("name", EXPECTED)
