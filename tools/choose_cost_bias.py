@@ -38,7 +38,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     add_model(parser, "needs --weights")
     parser.add_argument("--weights", metavar="FILE", help="checkpoint, with --config-file")
     images = parser.add_mutually_exclusive_group(required=True)
-    add_images(images, "--images", required=False)
+    add_images(images, "--images")
     images.add_argument("--dataset", metavar="NAME", help="a registered data set")
     parser.add_argument(
         "--target-cost",

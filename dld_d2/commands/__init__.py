@@ -1,5 +1,5 @@
 """The commands of `dld-d2`, which the scripts in tools/ and train_net.py run as well.
 
 `main` chooses among them; `arguments`, `console`, `datasets`, `errors`, `models` and `pictures` are
-what they share.
+what they share. `results` belongs to `read`.
 """

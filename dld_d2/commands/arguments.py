@@ -5,7 +5,10 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable
 
-__all__ = ["add_images", "add_model", "add_overrides", "at_least", "described_parser"]
+__all__ = ["IMAGES", "add_images", "add_model", "add_overrides", "at_least", "described_parser"]
+
+IMAGES = "images, folders (their images, not those of sub-folders), or patterns like '*.jpg'"
+"""What `find_images` takes, for help."""
 
 
 def described_parser(description: str) -> argparse.ArgumentParser:
@@ -28,27 +31,27 @@ def at_least(low: int) -> Callable[[str], int]:
     return parse
 
 
-def add_model(parser: argparse.ArgumentParser, weights: str) -> None:
+def add_model(parser: argparse.ArgumentParser, weights: str, *, default: str | None = None) -> None:
     """--model, or else --config-file.
 
     Args:
         parser: gets the two.
         weights: where those of a configuration come from.
+        default: the model if neither is given, for the help; None if one of the two must be.
     """
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--model", metavar="FILE", help="what `dld-d2 export` made")
+    source = parser.add_mutually_exclusive_group(required=default is None)
+    source.add_argument(
+        "--model",
+        metavar="MODEL",
+        help="what `dld-d2 export` made, or the name of a model that comes with the package"
+        + (f" (default: {default})" if default else ""),
+    )
     source.add_argument("--config-file", metavar="FILE", help=f"configuration (YAML); {weights}")
 
 
-def add_images(parser: argparse._ActionsContainer, option: str, *, required: bool) -> None:
+def add_images(parser: argparse._ActionsContainer, option: str) -> None:
     """An option for what `find_images` takes."""
-    parser.add_argument(
-        option,
-        required=required,
-        nargs="+",
-        metavar="PATH",
-        help="images, folders (their images, not those of sub-folders), or patterns like '*.jpg'",
-    )
+    parser.add_argument(option, nargs="+", metavar="PATH", default=[], help=IMAGES)
 
 
 def add_overrides(

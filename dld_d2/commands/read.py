@@ -1,8 +1,15 @@
-r"""Read the words in photographs: one JSON file with all results, and a picture of each.
+r"""Read the words in photographs: print them, or write files of all results and pictures of them.
 
-    dld-d2 read --model student.pth --input PHOTOS --output DIR
-    dld-d2 read --config-file configs/CONFIG.yaml --input PHOTOS --output DIR \
+    dld-d2 read photo.jpg more/*.png
+    dld-d2 read PHOTOS --output DIR --format json,csv,rrc
+    dld-d2 read PHOTOS --output DIR --model student.pth
+    dld-d2 read PHOTOS --output DIR --config-file configs/CONFIG.yaml \
         --opts MODEL.WEIGHTS weights.pth
+
+Without --output the words of each image are printed in reading order, line by line, below its name.
+With it the folder gets pictures/ with the words drawn in, and for each format a file: results.json;
+results.csv, a row for each word; and for rrc submission.zip, which `dld-d2 evaluate` scores, with
+polygons as they were found, in a file res_NAME.txt for the image NAME.jpg.
 
 Exit status: 0 if all images were read, 1 if some could not be (they are named), 2 if nothing
 could be done at all.
@@ -11,8 +18,7 @@ could be done at all.
 from __future__ import annotations
 
 import argparse
-import json
-import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +27,7 @@ from detectron2.utils.logger import setup_logger
 
 from dld_d2.analysis.visualization import DrawnWord, draw_words
 from dld_d2.commands.arguments import (
+    IMAGES,
     add_images,
     add_model,
     add_overrides,
@@ -31,9 +38,12 @@ from dld_d2.commands.console import messages, progress
 from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.commands.models import open_spotter
 from dld_d2.commands.pictures import enlargement, write_picture
-from dld_d2.data.mapper import read_image
+from dld_d2.commands.results import FORMATS, Reading, unique_stems, write_results
+from dld_d2.data.images import read_image
 from dld_d2.deployment.image_paths import find_images
-from dld_d2.deployment.predictor import SpottingResult, TextSpotter, Word
+from dld_d2.deployment.predictor import SpottingResult, TextSpotter
+from dld_d2.deployment.pretrained import DEFAULT
+from dld_d2.deployment.tiles import check_tiles
 
 __all__ = ["main"]
 
@@ -42,22 +52,28 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = parse_arguments(argv)
+    if arguments.output is None:
+        return print_words(arguments)
+    # Detectron2 logs to standard output, which is for the words where they are printed.
     setup_logger(name="fvcore")
     setup_logger(name="dld_d2", abbrev_name="dld_d2")
-    return run(arguments)
+    return write_words(arguments)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = described_parser(__doc__)
-    add_model(parser, "the weights are those that its MODEL.WEIGHTS names")
-    add_images(parser, "--input", required=True)
+    parser.add_argument("images", nargs="*", metavar="PATH", help=IMAGES)
+    add_images(parser, "--input")
+    add_model(parser, "the weights are those that its MODEL.WEIGHTS names", default=DEFAULT)
     parser.add_argument(
-        "--output",
-        required=True,
-        metavar="DIR",
-        type=Path,
-        help="folder for results.json and pictures/",
+        "--output", metavar="DIR", type=Path, help="folder for files (default: print the words)"
+    )
+    parser.add_argument(
+        "--format",
+        type=formats,
+        metavar="NAMES",
+        help=f"files in --output: one or more of {','.join(FORMATS)} (default json)",
     )
     parser.add_argument(
         "--confidence-threshold",
@@ -81,85 +97,145 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "the full resolution; they are looked at twice",
     )
     parser.add_argument(
+        "--tiles",
+        type=tiles,
+        metavar="SIDE",
+        help="read large images in tiles as well, for small words, at a multiple of the cost: auto "
+        "for images that would be read at less than half their size, a number for those that are "
+        "longer, into tiles of that many pixels, or off (default off)",
+    )
+    parser.add_argument(
         "--batch-size",
         type=at_least(1),
         default=1,
         metavar="N",
         help="images that run together, faster on a GPU (default 1)",
     )
-    parser.add_argument("--no-pictures", action="store_true", help="write results.json alone")
+    parser.add_argument("--no-pictures", action="store_true", help="write no pictures")
     add_overrides(parser)
-    arguments = parser.parse_args(argv)
+    # With plain parsing no path could follow an option that follows a path.
+    arguments = parser.parse_intermixed_args(argv)
+    arguments.images += arguments.input
     threshold = arguments.confidence_threshold
+    if not arguments.images:
+        parser.error("name the images to read, or folders of them")
     if threshold is not None and not 0 <= threshold <= 1:
         parser.error(f"--confidence-threshold must be between 0 and 1, got {threshold}")
+    if arguments.format and arguments.output is None:
+        parser.error("--format is of the files in --output DIR, which is missing")
+    if arguments.tiles is not None and arguments.target_cost is not None:
+        parser.error("--target-cost is for images that are read as a whole, not with --tiles")
+    if not (arguments.model or arguments.config_file):
+        arguments.model = DEFAULT
     return arguments
 
 
-def run(arguments: argparse.Namespace) -> int:
+def formats(text: str) -> list[str]:
+    """The type of --format."""
+    names = list(dict.fromkeys(text.split(",")))
+    for name in names:
+        if name not in FORMATS:
+            known = ", ".join(FORMATS)
+            raise argparse.ArgumentTypeError(f"there is no format {name!r}; there are {known}")
+    return names
+
+
+def tiles(text: str) -> int | str | None:
+    """The type of --tiles."""
+    if text == "off":
+        return None
+    try:
+        return check_tiles(int(text) if text.lstrip("-").isdigit() else text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"auto, off, or a number of pixels of at least 64, not {text!r}"
+        ) from None
+
+
+def print_words(arguments: argparse.Namespace) -> int:
+    """Read all images and print what is written in them; returns the exit status."""
+    files = find_images(arguments.images)
+    spotter = prepared_spotter(arguments, files)
+    failed = 0
+    results = spotter.predict_many(files, arguments.batch_size)
+    for number, (file, result) in enumerate(zip(files, results, strict=True)):
+        if isinstance(result, Exception):
+            failed += 1
+            messages.print(str(result), style="red")
+            continue
+        lines = ([""] if number > failed else []) + [file] + ([result.text] if result.text else [])
+        print(printable("\n".join(lines)), flush=True)
+    return 1 if failed else 0
+
+
+def printable(text: str) -> str:
+    """Text with escapes for what standard output cannot show, as names that are not Unicode."""
+    encoding = sys.stdout.encoding or "utf-8"
+    return text.encode(encoding, "backslashreplace").decode(encoding)
+
+
+def write_words(arguments: argparse.Namespace) -> int:
     """Read all images and write what was found; returns the exit status."""
-    files = find_images(arguments.input)
+    files = find_images(arguments.images)
     pictures = arguments.output / "pictures"
     try:
         (arguments.output if arguments.no_pictures else pictures).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{arguments.output} cannot be made into a folder: {error}") from error
-    spotter = build_spotter(arguments)
-    if arguments.target_cost is not None:
-        meet_target(spotter, files, arguments)
-
-    described, failed = [], []
+    spotter = prepared_spotter(arguments, files)
+    readings: list[Reading] = []
+    failed: list[dict[str, str]] = []
 
     def fail(file: str, error: Exception) -> None:
         failed.append({"file": file, "error": str(error)})
         messages.print(str(error), style="red")
 
-    found = zip(
-        files,
-        picture_names(files),
-        spotter.predict_many(files, arguments.batch_size),
-        strict=True,
-    )
+    results = spotter.predict_many(files, arguments.batch_size)
+    found = zip(files, unique_stems(files), results, strict=True)
     try:
-        for file, name, result in progress(found, "Reading", len(files)):
+        for file, stem, result in progress(found, "Reading", len(files)):
             if isinstance(result, Exception):
                 fail(file, result)
                 continue
-            entry = describe_image(file, result)
+            picture = None
             try:
                 if not arguments.no_pictures:
-                    image = read_image(file, "BGR")
-                    write_picture(pictures / name, draw_result(image, result))
-                    entry["picture"] = os.path.join(pictures.name, name)
+                    picture = f"{pictures.name}/{stem}.jpg"
+                    drawn = draw_result(read_image(file, "BGR"), result)
+                    write_picture(arguments.output / picture, drawn)
             except OSError as error:
                 fail(file, error)
                 continue
-            described.append(entry)
+            readings.append(Reading(file, stem, result, picture))
     finally:
         # An interrupted run keeps what it has.
         source = {"model": arguments.model, "config_file": arguments.config_file}
-        whole = {**source, "images": described, "failed": failed}
-        text = json.dumps(whole, ensure_ascii=False, indent=1)
-        # What is not Unicode in a file name becomes an escape that JSON readers understand.
-        (arguments.output / "results.json").write_text(
-            text + "\n", encoding="utf-8", errors="backslashreplace"
-        )
+        kinds = arguments.format or ["json"]
+        written = write_results(arguments.output, kinds, readings, failed, source)
 
-    number = sum(len(entry["words"]) for entry in described)
+    number = sum(len(one.result) for one in readings)
     messages.print(
-        f"{number} words in {len(described)} images: {arguments.output / 'results.json'}"
+        f"{number} words in {len(readings)} images: {', '.join(map(str, written))}"
         + (f"; {len(failed)} could not be read" if failed else "")
     )
     return 1 if failed else 0
 
 
-def build_spotter(arguments: argparse.Namespace) -> TextSpotter:
+def prepared_spotter(arguments: argparse.Namespace, files: Sequence[str]) -> TextSpotter:
     """The model that was asked for, with its overrides."""
     opts = list(arguments.opts)
     if arguments.confidence_threshold is not None:
         opts += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", str(arguments.confidence_threshold)]
-    source = arguments.model, arguments.config_file
-    return open_spotter(*source, opts, cost_bias=arguments.cost_bias)[1]
+    _, spotter = open_spotter(
+        arguments.model,
+        arguments.config_file,
+        opts,
+        cost_bias=arguments.cost_bias,
+        tiles=arguments.tiles,
+    )
+    if arguments.target_cost is not None:
+        meet_target(spotter, files, arguments)
+    return spotter
 
 
 def meet_target(spotter: TextSpotter, files: Sequence[str], arguments: argparse.Namespace) -> None:
@@ -174,42 +250,6 @@ def meet_target(spotter: TextSpotter, files: Sequence[str], arguments: argparse.
     except ValueError as error:
         raise UsageError(f"--target-cost: {error}") from error
     messages.print(f"cost bias {budget.cost_bias:.6g}: mean relative cost {budget.mean_cost:.4f}")
-
-
-def picture_names(files: Sequence[str]) -> list[str]:
-    """A file name for the picture of each image; images of the same name get a number."""
-    names, seen = [], set()
-    for file in files:
-        stem, number = Path(file).stem, 1
-        name = stem
-        while name.casefold() in seen:
-            number += 1
-            name = f"{stem}_{number}"
-        seen.add(name.casefold())
-        names.append(f"{name}.jpg")
-    return names
-
-
-def describe_image(file: str, result: SpottingResult) -> dict:
-    """What goes into the JSON file for one image."""
-    return {
-        "file": file,
-        "width": result.image_size[1],
-        "height": result.image_size[0],
-        "scale": result.scale,
-        "relative_cost": round(result.relative_cost, 6),
-        "words": [describe_word(word) for word in result],
-    }
-
-
-def describe_word(word: Word) -> dict:
-    """What goes into the JSON file for one word."""
-    return {
-        "text": word.text,
-        "score": round(word.score, 4),
-        "detection_score": round(word.detection_score, 4),
-        "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in word.polygon],
-    }
 
 
 def draw_result(image: np.ndarray, result: SpottingResult) -> np.ndarray:

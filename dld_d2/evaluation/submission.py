@@ -22,7 +22,9 @@ DET_NAMES = {
     r"img_([0-9]+)\.txt": "img_N.txt",
     r"res_img_([0-9]+)\.txt": "res_img_N.txt",
     r"img([0-9]+)\.txt": "imgN.txt",
+    r"res_img([0-9]+)\.txt": "res_imgN.txt",
     r"([0-9]+)\.txt": "N.txt",
+    r"res_([0-9]+)\.txt": "res_N.txt",
 }
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # equal words make equal bytes
 
@@ -59,7 +61,8 @@ def read_submission(
 
     Args:
         path, points: see `read_ground_truth`.
-        pattern: likewise; None accepts `img_1.txt`, `res_img_1.txt`, `img1.txt` and `1.txt`.
+        pattern: likewise; None accepts `img_1.txt`, `img1.txt` and `1.txt`, each also with `res_`
+            before it.
         scores: whether the field before each transcription is its confidence.
 
     Returns, raises: see `read_ground_truth`. A file without lines is an image without detections.

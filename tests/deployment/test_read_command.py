@@ -1,13 +1,17 @@
 """`dld-d2 read`, with a model that finds one bright block."""
 
+import csv
 import json
 import os
 
 import cv2
+import numpy as np
 import pytest
 from bright_block_spotter import picture, save
 
-from dld_d2.commands import read
+from dld_d2.commands import models, read
+from dld_d2.deployment.pretrained import DEFAULT, weights_file
+from dld_d2.evaluation import cli, write_submission
 
 
 @pytest.fixture(autouse=True)
@@ -63,6 +67,102 @@ def test_names_what_it_cannot_read_and_goes_on(run, tmp_path):
     assert "2 could not be read" in messages
 
 
+def test_words_are_printed_where_no_folder_is_named(tmp_path, config_file, capsys):
+    for name, image in (("a.png", picture()), ("b.png", picture(None)), ("c.png", picture())):
+        save(tmp_path / "in", name, image)
+    bad = tmp_path / "in" / "0.png"
+    bad.write_bytes(b"nothing")
+    folder = str(tmp_path / "in")
+    assert read.main([folder, "--config-file", config_file]) == 1
+    streams = capsys.readouterr()
+    names = [os.path.join(folder, name) for name in ("a.png", "b.png", "c.png")]
+    assert streams.out == f"{names[0]}\né7 150x100\n\n{names[1]}\n\n{names[2]}\né7 150x100\n"
+    assert str(bad) in streams.err
+    assert {path.name for path in tmp_path.iterdir()} == {"in", "config.yaml", "weights.pth"}
+
+
+def test_names_that_cannot_be_printed_are_escaped(monkeypatch):
+    for encoding, shown in (("utf-8", "é\\udce9"), ("ascii", "\\xe9\\udce9"), (None, "é\\udce9")):
+        monkeypatch.setattr(read.sys, "stdout", type("Stream", (), {"encoding": encoding}))
+        assert read.printable("é\udce9") == shown
+
+
+def test_images_are_named_with_and_without_an_option(run, tmp_path, config_file):
+    files = [save(tmp_path / "in", f"{name}.png") for name in "abcd"]
+    out = ["--output", str(tmp_path / "out"), "--no-pictures"]
+    arguments = [files[0], *out, files[1], "--config-file", config_file, files[2]]
+    assert read.main([*arguments, "--input", files[3], "--opts", "INPUT.MIN_SIZE_TEST", "50"]) == 0
+    whole = json.loads((tmp_path / "out" / "results.json").read_text())
+    assert [image["file"] for image in whole["images"]] == files
+    assert whole["images"][2]["words"][0]["text"] == "é7 75x50"
+
+
+def test_the_model_is_the_best_that_comes_along_if_none_is_named(tmp_path, monkeypatch):
+    file = save(tmp_path / "in", "a.png", np.zeros((60, 80, 3), np.uint8))
+    loaded = []
+    load = models.load_spotter
+    monkeypatch.setattr(models, "load_spotter", lambda *a: loaded.append(a[0]) or load(*a))
+    out = ["--output", str(tmp_path / "out"), "--no-pictures"]
+    for arguments, name in (([], DEFAULT), (["--model", "tiny_teacher"], "tiny_teacher")):
+        assert read.main([file, *out, *arguments]) == 0
+        assert loaded.pop() == weights_file(name)
+        assert json.loads((tmp_path / "out" / "results.json").read_text())["model"] == name
+
+
+def test_every_format(run, tmp_path):
+    first = save(tmp_path / "in", "img_1.png")
+    second = save(tmp_path / "in", "img_2.png", picture(None))
+    missing = str(tmp_path / "in" / "img_3.png")
+    more = ["--format", "csv,rrc,csv", "--no-pictures"]
+    code, whole, messages = run(first, second, missing, more=more)
+    assert code == 1 and whole is None
+    assert "results.csv, " in messages and "submission.zip; 1 could not be read" in messages
+    assert sorted(os.listdir(tmp_path / "out")) == ["results.csv", "submission.zip"]
+    code, whole, _ = run(first, more=["--format", "json"])
+    with (tmp_path / "out" / "results.csv").open(encoding="utf-8", newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    (word,) = whole["images"][0]["words"]
+    assert (row["file"], row["word"], row["text"]) == (first, "0", word["text"])
+    assert float(row["score"]) == word["score"]
+    assert float(row["detection_score"]) == word["detection_score"]
+    assert list(map(float, row["polygon"].split())) == np.ravel(word["polygon"]).tolist()
+
+
+@pytest.mark.parametrize("names", ["img_{}", "img{}", "{}", "photo {}"])
+def test_what_is_read_can_be_scored(run, tmp_path, names, capsys):
+    corners = np.array([[40, 60], [120, 60], [120, 90], [40, 90]])
+    files = [
+        save(tmp_path / "in", f"{names.format(1)}.png"),
+        save(tmp_path / "in", f"{names.format(2)}.png"),
+        save(tmp_path / "in", f"{names.format(3)}.png", picture(None)),
+    ]
+    assert run(*files, more=["--format", "rrc", "--no-pictures"])[0] == 0
+    truth = {"1": [(corners, "É7 150X100")], "2": [(corners, "other")], "3": [(corners, "missed")]}
+    patterns = []
+    if names == "photo {}":
+        patterns = ["--det-pattern", r"res_photo (.+)\.txt"]
+    write_submission(tmp_path / "gt.zip", truth, name="gt_img_{}.txt")
+    files = ["--gt", str(tmp_path / "gt.zip"), "--submission", str(tmp_path / "out/submission.zip")]
+    scores = tmp_path / "scores.json"
+    assert cli.main([*files, "--task", "end_to_end", "--json", str(scores), *patterns]) == 0
+    (case,) = json.loads(scores.read_text())["cases"]
+    assert (case["num_gt_care"], case["num_det"]) == (3, 2)
+    assert (case["num_matched"], case["num_correct"]) == (2, 1)
+
+
+def test_large_images_in_tiles(run, tmp_path):
+    large = save(tmp_path / "in", "large.png", picture((40, 60, 120, 90), 600, 900))
+    small = save(tmp_path / "in", "small.png")
+    for tiles, number in (("auto", 25), ("400", 7), ("off", None)):
+        code, whole, _ = run(large, small, more=["--tiles", tiles, "--no-pictures"])
+        assert code == 0
+        first, second = whole["images"]
+        assert first.get("tiles") == number and "tiles" not in second
+        (word,) = first["words"]
+        off = np.abs(np.subtract(word["polygon"], [[40, 60], [120, 60], [120, 90], [40, 90]])).max()
+        assert off <= (6 if number is None else 4)
+
+
 def test_patterns_repeats_and_equal_names(run, tmp_path):
     save(tmp_path / "a", "x.png")
     save(tmp_path / "b", "x.png")
@@ -115,9 +215,25 @@ def test_says_what_is_wrong(run, tmp_path, config_file, capsys):
         run(file, more=["--confidence-threshold", "1.5"])
     assert stop.value.code == 2
     assert "between 0 and 1" in capsys.readouterr().err
-    with pytest.raises(SystemExit):
-        run(file, more=["--batch-size", "0"])
-    assert "--batch-size: must be at least 1, not 0" in capsys.readouterr().err
+    for more, message in (
+        (["--batch-size", "0"], "--batch-size: must be at least 1, not 0"),
+        (["--format", "json,xml"], "there is no format 'xml'; there are json, csv, rrc"),
+        (["--tiles", "60"], "auto, off, or a number of pixels of at least 64, not '60'"),
+        (["--tiles", "1.5"], "auto, off, or a number of pixels of at least 64, not '1.5'"),
+        (["--tiles", "auto", "--target-cost", "0.5"], "read as a whole, not with --tiles"),
+    ):
+        with pytest.raises(SystemExit):
+            run(file, more=more)
+        assert message in capsys.readouterr().err
+    for arguments, message in (
+        ([], "name the images to read"),
+        ([file, "--format", "csv"], "--format is of the files in --output DIR, which is missing"),
+    ):
+        with pytest.raises(SystemExit):
+            read.main(arguments)
+        assert message in capsys.readouterr().err
+    assert read.main([file, "--model", "tiny"]) == 2
+    assert "no spotter at 'tiny', and no model of that name comes" in capsys.readouterr().err
     code = read.main(
         ["--config-file", config_file, "--output", str(tmp_path / "in" / "a.png"), "--input", file]
     )

@@ -39,7 +39,9 @@ def read_line(tmp_path, line, **kwargs):
         (read_submission, "img_12.txt", "12"),
         (read_submission, "res_img_12.txt", "12"),
         (read_submission, "img12.txt", "12"),
+        (read_submission, "res_img12.txt", "12"),
         (read_submission, "12.txt", "12"),
+        (read_submission, "res_12.txt", "12"),
     ],
 )
 def test_known_names(tmp_path, read, name, image_id):

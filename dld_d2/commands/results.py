@@ -1,0 +1,133 @@
+"""Files that `dld-d2 read` writes of what was found."""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dld_d2.deployment.result import SpottingResult, Word
+from dld_d2.evaluation.submission import write_submission
+
+__all__ = ["FORMATS", "Reading", "unique_stems", "write_results"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """An image that was read.
+
+    Attributes:
+        file: its name as given.
+        stem: its file name without folder and ending; unlike those of all others.
+        result: what was found.
+        picture: of the words, a file name relative to the results; None if there is none.
+    """
+
+    file: str
+    stem: str
+    result: SpottingResult
+    picture: str | None = None
+
+
+def write_results(
+    folder: Path,
+    formats: Sequence[str],
+    readings: Sequence[Reading],
+    failed: Sequence[Mapping[str, str]],
+    source: Mapping[str, Any],
+) -> list[Path]:
+    """Write what was found.
+
+    Args:
+        folder: it exists.
+        formats: of `FORMATS`.
+        readings: images that were read.
+        failed: "file" and "error" of those that were not; JSON alone tells of them.
+        source: what they were read with, for JSON.
+
+    Returns:
+        The files.
+
+    Raises:
+        OSError: if one cannot be written.
+    """
+    return [FORMATS[name](folder, readings, failed, source) for name in formats]
+
+
+def unique_stems(files: Sequence[str]) -> list[str]:
+    """File names without folders and endings; those that occur again get a number."""
+    names, seen = [], set()
+    for file in files:
+        stem, number = Path(file).stem, 1
+        name = stem
+        while name.casefold() in seen:
+            number += 1
+            name = f"{stem}_{number}"
+        seen.add(name.casefold())
+        names.append(name)
+    return names
+
+
+def _write_json(folder: Path, readings: Sequence[Reading], failed: Any, source: Any) -> Path:
+    whole = {**source, "images": [_entry(one) for one in readings], "failed": list(failed)}
+    path = folder / "results.json"
+    text = json.dumps(whole, ensure_ascii=False, indent=1)
+    # What is not Unicode in a file name becomes an escape that JSON readers understand.
+    path.write_text(text + "\n", encoding="utf-8", errors="backslashreplace")
+    return path
+
+
+def _write_csv(folder: Path, readings: Sequence[Reading], *_: Any) -> Path:
+    path = folder / "results.csv"
+    with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["file", "word", "text", "score", "detection_score", "polygon"])
+        for one in readings:
+            for number, word in enumerate(map(_described, one.result)):
+                points = " ".join(f"{value:.10g}" for point in word["polygon"] for value in point)
+                scores = word["score"], word["detection_score"]
+                writer.writerow([one.file, number, word["text"], *scores, points])
+    return path
+
+
+def _write_rrc(folder: Path, readings: Sequence[Reading], *_: Any) -> Path:
+    path = folder / "submission.zip"
+    words = {_in_archive(one.stem): one.result.words for one in readings}
+    write_submission(path, words, name="res_{}.txt")
+    return path
+
+
+def _in_archive(stem: str) -> str:
+    """A name as zips can hold it: Unicode, and no part of a path."""
+    return stem.encode("utf-8", "backslashreplace").decode("utf-8").replace("\\", "_")
+
+
+def _entry(one: Reading) -> dict[str, Any]:
+    result = one.result
+    height, width = result.image_size
+    return {
+        "file": one.file,
+        "width": width,
+        "height": height,
+        "scale": round(result.scale, 6),
+        "relative_cost": round(result.relative_cost, 6),
+        **({"tiles": len(result.tiles)} if result.tiles else {}),
+        "words": [_described(word) for word in result],
+        **({"picture": one.picture} if one.picture else {}),
+    }
+
+
+def _described(word: Word) -> dict[str, Any]:
+    return {
+        "text": word.text,
+        "score": round(word.score, 4),
+        "detection_score": round(word.detection_score, 4),
+        "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in word.polygon],
+    }
+
+
+FORMATS = {"json": _write_json, "csv": _write_csv, "rrc": _write_rrc}
+"""Name -> function that writes it."""
