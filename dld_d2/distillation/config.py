@@ -33,6 +33,18 @@ def add_distillation_config(cfg: CfgNode) -> None:
     # "float16". Half the width doubles their speed where the hardware has it.
     distill.NO_GRAD_PRECISION = "float32"
 
+    # What the teacher reads in those sets of DATASETS.TRAIN that have no annotations (format
+    # "unlabelled"). A word of which it is sure is learnt; any other is a don't-care region.
+    pseudo = distill.PSEUDO_LABELS = CfgNode()
+    # Least score of the text, in [0, 1]. Wrong texts are learnt like right ones: raise it for a
+    # teacher that is sure of its mistakes.
+    pseudo.MIN_SCORE = 0.9
+    # Least score of the detection, in [0, 1]: the probability of text for Mask R-CNN, the mean of
+    # the map within the word for a detector by segmentation. Both are 0.5 where text is as likely
+    # as background, and most detectors leave out by themselves what lies below; whether a region
+    # holds a word, the score of its text tells better than much more of this one.
+    pseudo.MIN_DETECTION_SCORE = 0.5
+
     # How the selector learns, where MODEL.DYNAMIC.POLICY is "selector".
     selector = distill.SELECTOR = CfgNode()
     # "gumbel": by the gradient of the scale that was drawn, as published, in hundreds of epochs; or
@@ -45,6 +57,9 @@ def add_distillation_config(cfg: CfgNode) -> None:
     # What L_acc compares the student's reading with: "teacher" (KL divergence, the paper) or
     # "ground_truth" (cross-entropy, the released code).
     selector.ACCURACY_TARGET = "teacher"
+    # Weight in L_acc of a candidate's detection loss, for spotters that tell one: finding words is
+    # what resolution buys in photographs. 0: reading of ground-truth regions alone, the paper.
+    selector.DETECTION_WEIGHT = 0.0
     # Temperature of the Gumbel-softmax: TAU_INIT * TAU_DECAY ** epoch. Without SOLVER.EPOCHS an
     # epoch is a pass over DATASETS.TRAIN all the same.
     selector.TAU_INIT = 5.0

@@ -1,0 +1,1 @@
+"""Annotations for photographs that have none: what a teacher reads in them, and is sure of."""
