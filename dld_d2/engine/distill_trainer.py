@@ -6,20 +6,25 @@ import hashlib
 import logging
 import os
 import weakref
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 from detectron2.engine import HookBase
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.utils.data import Dataset
 
+from dld_d2.data.catalog import is_labelled
 from dld_d2.distillation.distiller import Distiller
 from dld_d2.distillation.learning.gumbel import temperature
 from dld_d2.distillation.learning.learning import SelectorLearning
 from dld_d2.distillation.text_size import TextSizeEstimator
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.config_sources import ConfigError
+from dld_d2.engine.pseudo_labels.labelling import label_images
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.engine.trainer import SpotterTrainer
 from dld_d2.modeling.build import build_spotter
@@ -80,12 +85,10 @@ class DistillTrainer(SpotterTrainer):
     DynamicSpotter. Checkpoints hold the DynamicSpotter as "model", so that they are evaluated and
     exported as they are, and beside it the terms' adapters and the optimiser; of the teacher they
     keep the file's name and its SHA-256, and going on with another teacher is refused.
-    """
 
-    def __init__(self, cfg: CfgNode) -> None:
-        super().__init__(cfg)
-        # Of the file as it was read; it may be moved or overwritten before the next checkpoint.
-        self._teacher = _identity(cfg.MODEL.DISTILL.TEACHER_WEIGHTS)
+    Data sets of DATASETS.TRAIN without annotations are read by the teacher before the training
+    begins, see `dld_d2.engine.pseudo_labels`.
+    """
 
     @classmethod
     def build_training_model(cls, cfg: CfgNode) -> nn.Module:
@@ -101,6 +104,27 @@ class DistillTrainer(SpotterTrainer):
             if isinstance(student.policy, DynamicScale) and cfg.MODEL.DISTILL.SELECTOR.WEIGHTS:
                 _start_selector(cfg, student.policy.selector)
         return Distiller(cfg, student, teacher).train()
+
+    def label_images(self, cfg: CfgNode, model: nn.Module) -> Mapping[str, Dataset]:
+        """With what the teacher reads in them.
+
+        Raises:
+            ConfigError, AnnotationError: as `dld_d2.engine.pseudo_labels.labelling.label_images`,
+                and as reading the other sets.
+        """
+        # Of the file as it was read; it may be moved or overwritten before the next checkpoint.
+        self._teacher = _identity(cfg.MODEL.DISTILL.TEACHER_WEIGHTS)
+        names = dict.fromkeys(cfg.DATASETS.TRAIN)
+        unlabelled = [name for name in names if not is_labelled(name)]
+        if not unlabelled:
+            return {}
+        # What is wrong with the other sets is told before the teacher reads, maybe for hours.
+        for name in names:
+            DatasetCatalog.get(name)
+        return {
+            name: label_images(name, model.teacher, self._teacher["sha256"], cfg, teacher_cfg(cfg))
+            for name in unlabelled
+        }
 
     @classmethod
     def deployed(cls, model: nn.Module) -> nn.Module:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -29,6 +29,7 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
+from dld_d2.data.catalog import is_labelled
 from dld_d2.data.coverage import log_recognition_coverage
 from dld_d2.data.mapper import TextDatasetMapper
 from dld_d2.engine.checkpoint import SpotterCheckpointer
@@ -56,7 +57,8 @@ class SpotterTrainer(DefaultTrainer):
     same data, and on a CPU with the same weights bit for bit, as if there had been no stop.
 
     Derived trainers override the class methods `build_model`, `build_training_model`,
-    `build_mapper`, `build_evaluator`, and the methods `build_checkpointer` and `build_hooks`.
+    `build_mapper`, `build_evaluator`, and the methods `label_images`, `build_checkpointer` and
+    `build_hooks`.
     """
 
     def __init__(self, cfg: CfgNode) -> None:
@@ -71,11 +73,13 @@ class SpotterTrainer(DefaultTrainer):
         TrainerBase.__init__(self)
         cfg = with_seed(self.auto_scale_workers(cfg, comm.get_world_size()))
         cfg = with_possible_precision(cfg)
-        loader = self.build_train_loader(cfg)
-        num_images = len(loader.dataset.images)
-        cfg = with_epoch_schedule(cfg, num_images)
+        # Told before a model is built, and before a teacher reads for hours.
+        _check_data(cfg)
         with seeded(cfg.SEED):
             model = self.build_training_model(cfg)
+        loader = self.build_train_loader(cfg, self.label_images(cfg, model))
+        num_images = len(loader.dataset.images)
+        cfg = with_epoch_schedule(cfg, num_images)
         optimizer = self.build_optimizer(cfg, model)
 
         model = create_ddp_model(
@@ -104,6 +108,17 @@ class SpotterTrainer(DefaultTrainer):
             f"iterations, {self.max_iter * cfg.SOLVER.IMS_PER_BATCH / num_images:.2f} epochs; "
             f"seed {cfg.SEED}"
         )
+
+    def label_images(self, cfg: CfgNode, model: nn.Module) -> Mapping[str, Dataset]:
+        """By their names, those data sets of DATASETS.TRAIN that have no annotations, with some.
+
+        None here: a spotter that learns by itself has nobody to ask.
+
+        Args:
+            cfg: configuration.
+            model: as `build_training_model` gives it.
+        """
+        return {}
 
     def build_checkpointer(self, cfg: CfgNode, model: nn.Module) -> SpotterCheckpointer:
         """What saves the model, as it is evaluated and used, with what training goes on from."""
@@ -174,23 +189,26 @@ class SpotterTrainer(DefaultTrainer):
         return TextDatasetMapper(cfg, is_train=is_train)
 
     @classmethod
-    def build_train_loader(cls, cfg: CfgNode) -> DataLoader:
-        """Loader of this process over the stream of training images."""
-        loading = cfg.DATALOADER
-        if loading.SAMPLER_TRAIN != "TrainingSampler" or loading.ASPECT_RATIO_GROUPING:
-            raise ConfigError(
-                "training data comes in a stream that resumes exactly, which allows only "
-                "DATALOADER.SAMPLER_TRAIN TrainingSampler and ASPECT_RATIO_GROUPING False"
-            )
-        batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
-        if batch < 1 or batch % processes:
-            raise ConfigError(
-                f"SOLVER.IMS_PER_BATCH is {batch}, which {processes} processes cannot share evenly"
-            )
+    def build_train_loader(
+        cls, cfg: CfgNode, labelled: Mapping[str, Dataset] | None = None
+    ) -> DataLoader:
+        """Loader of this process over the stream of training images.
+
+        Args:
+            cfg: configuration.
+            labelled: data sets that take the place of those registered by their names, as
+                `label_images` gives them.
+
+        Raises:
+            ConfigError: for values that cannot be trained with, and for another data set that has
+                no annotations.
+        """
+        _check_data(cfg)
         stream = TrainingStream(
-            _training_images(cfg), cls.build_mapper(cfg, is_train=True), cfg.SEED
+            _training_images(cfg, labelled or {}), cls.build_mapper(cfg, is_train=True), cfg.SEED
         )
-        return build_stream_loader(stream, batch // processes, loading.NUM_WORKERS)
+        batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
+        return build_stream_loader(stream, batch, cfg.DATALOADER.NUM_WORKERS)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
@@ -220,11 +238,12 @@ class SpotterTrainer(DefaultTrainer):
             As `test`.
 
         Raises:
-            ConfigError: without weights or without DATASETS.TEST.
+            ConfigError: without weights or without DATASETS.TEST, and as `test`.
             ValueError: if the weights are of another model.
         """
         if not cfg.DATASETS.TEST:
             raise ConfigError("DATASETS.TEST is empty: there is nothing to evaluate on")
+        _check_truth(cfg)
         model = cls.build_model(cfg)
         checkpointer = SpotterCheckpointer(model, cfg.OUTPUT_DIR)
         weights = cfg.MODEL.WEIGHTS
@@ -253,7 +272,11 @@ class SpotterTrainer(DefaultTrainer):
         Returns:
             task -> metric -> value, for several data sets below the name of each; on other
             processes than the main one without metrics.
+
+        Raises:
+            ConfigError: for a data set without annotations.
         """
+        _check_truth(cfg)
         names = cfg.DATASETS.TEST
         model = cls.deployed(model)
         if evaluators is None:
@@ -278,7 +301,23 @@ def _as_it_was(model: nn.Module) -> Iterator[None]:
         module.training = training
 
 
-def _training_images(cfg: CfgNode) -> Dataset:
+def _check_data(cfg: CfgNode) -> None:
+    """What can be told about the keys of data without reading any.
+
+    Raises:
+        ConfigError: for what cannot be trained with.
+    """
+    loading = cfg.DATALOADER
+    if loading.SAMPLER_TRAIN != "TrainingSampler" or loading.ASPECT_RATIO_GROUPING:
+        raise ConfigError(
+            "training data comes in a stream that resumes exactly, which allows only "
+            "DATALOADER.SAMPLER_TRAIN TrainingSampler and ASPECT_RATIO_GROUPING False"
+        )
+    batch, processes = cfg.SOLVER.IMS_PER_BATCH, comm.get_world_size()
+    if batch < 1 or batch % processes:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH is {batch}, which {processes} processes cannot share evenly"
+        )
     names = cfg.DATASETS.TRAIN
     if not names:
         raise ConfigError("DATASETS.TRAIN is empty: there is nothing to train on")
@@ -288,10 +327,31 @@ def _training_images(cfg: CfgNode) -> Dataset:
             f"DATASETS.TRAIN: {', '.join(unknown)} is not registered; registered are "
             f"{', '.join(sorted(DatasetCatalog.list()))}"
         )
+    _check_truth(cfg)
+
+
+def _check_truth(cfg: CfgNode) -> None:
+    for name in cfg.DATASETS.TEST:
+        if not is_labelled(name):
+            raise ConfigError(
+                f"DATASETS.TEST: {name} has no annotations (format unlabelled) to compare with; "
+                "leave it out, or register its images with annotations"
+            )
+
+
+def _training_images(cfg: CfgNode, labelled: Mapping[str, Dataset]) -> Dataset:
     vocabulary = Vocabulary.from_config(cfg.MODEL.RECOGNITION.VOCABULARY)
     images = []
-    for name in names:
-        found = get_detection_dataset_dicts([name], filter_empty=False)
+    for name in cfg.DATASETS.TRAIN:
+        found = labelled.get(name)
+        if found is None and not is_labelled(name):
+            raise ConfigError(
+                f"DATASETS.TRAIN: {name} has no annotations (format unlabelled). Only a "
+                "distillation, whose teacher reads the images, can learn from it: leave it out, "
+                "or distil (docs/distillation.md)"
+            )
+        if found is None:
+            found = get_detection_dataset_dicts([name], filter_empty=False)
         images.append(found if isinstance(found, Dataset) else DatasetFromList(found, copy=False))
         if len(images[-1]) == 0:
             raise ConfigError(f"DATASETS.TRAIN: {name} has no images")
