@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -12,10 +12,23 @@ from torch import Tensor
 from dld_d2.modeling.recognition.decoding import BestSequences, Decoder
 from dld_d2.structures.vocabulary import Vocabulary
 
-__all__ = ["Reading", "Transcripts"]
+__all__ = ["Reading", "ScoreMap", "Transcripts"]
 
 # Features of whole images; all others have a row for each region.
-_PER_IMAGE = ("pyramid", "score_map")
+_PER_IMAGE = ("pyramid", "score_map", "detection_loss")
+
+
+class ScoreMap(NamedTuple):
+    """Where text is, by a detector that segments.
+
+    Attributes:
+        logits: (B, C, h, w), of C kinds of regions, independent of each other.
+        sizes: (height, width) of what is no padding in the map of each image; it may be a
+            fraction.
+    """
+
+    logits: Tensor
+    sizes: list[tuple[float, float]]
 
 
 @dataclass(frozen=True)
@@ -43,7 +56,9 @@ class Reading:
             `attention`, (N, P, L), and `glimpses`, (N, P, C), where the decoder looked at each
             position and what it saw there;
             `pyramid`, the feature maps of the batch by level, (B, C, h, w) each;
-            `score_map`, (B, C, h, w), scores of a detection by segmentation.
+            `score_map`, a `ScoreMap`, of a detection by segmentation;
+            `detection_loss`, (B,), how badly words are found in each image, by the ground truth;
+            comparable between scales of an image.
     """
 
     logits: Tensor
@@ -105,6 +120,8 @@ class Reading:
         def at_least(value: Any) -> Any:
             if isinstance(value, Mapping):
                 return {name: at_least(item) for name, item in value.items()}
+            if isinstance(value, ScoreMap):
+                return value._replace(logits=at_least(value.logits))
             if not isinstance(value, Tensor) or not value.is_floating_point():
                 return value
             return value.to(torch.promote_types(value.dtype, torch.float32))

@@ -26,12 +26,14 @@ class Rows:
         stand_in: whether the batch has no readable word at all. Then the first image has one that
             covers it, with a text of nothing but padding: what is computed of it gives a loss of 0,
             and yet every parameter takes part, as distributed training needs it.
+        truth: per image all of its ground truth, for what is learnt of detection.
     """
 
     targets: list[Instances]
     texts: Tensor
     image_index: Tensor
     stand_in: bool
+    truth: list[Instances]
 
     @classmethod
     def of(cls, targets: Sequence[Instances]) -> Rows:
@@ -46,7 +48,7 @@ class Rows:
         images = torch.arange(len(readable), device=texts.device)
         counts = torch.tensor([len(target) for target in readable], device=texts.device)
         image_index = images.repeat_interleave(counts, output_size=len(texts))
-        return cls(readable, texts[:, :longest], image_index, stand_in)
+        return cls(readable, texts[:, :longest], image_index, stand_in, list(targets))
 
 
 def _whole_image(target: Instances) -> Instances:

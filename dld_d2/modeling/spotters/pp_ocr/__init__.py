@@ -1,0 +1,1 @@
+"""PP-OCR's light detector and recogniser, as a spotter of photographs."""

@@ -1,0 +1,149 @@
+"""Words as the recogniser takes them: how wide, by what outline, and where a line falls apart."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from dld_d2.modeling.recognition.ctc_decoder import BestPath
+from dld_d2.modeling.spotters.pp_ocr.recogniser import HEIGHT, Encoded, Recogniser
+from dld_d2.modeling.spotters.pp_ocr.straightening import aspect_ratios, extend, straighten
+
+__all__ = ["LinePart", "encode_words", "jitter_sides", "parts_of_line", "sides_of_boxes", "widths"]
+
+_WIDTH_STEP = 32
+_MAX_WIDTH = 1920
+
+
+def widths(sides: Tensor) -> Tensor:
+    """How wide words are read, in pixels at the recogniser's height.
+
+    Widths are rounded to a step, so that words of about one length are read together without
+    padding: what is read of a word does not depend on the others.
+
+    Args:
+        sides: (N, 14, 2) in pixels.
+
+    Returns:
+        (N,) int64, multiples of 32.
+    """
+    steps = (aspect_ratios(sides) * HEIGHT / _WIDTH_STEP).round()
+    return (steps.clamp(1, _MAX_WIDTH / _WIDTH_STEP) * _WIDTH_STEP).long()
+
+
+def jitter_sides(sides: Tensor, inwards: float, outwards: float) -> Tensor:
+    """Outlines as a detector might find them.
+
+    Args:
+        sides: (N, 14, 2) in pixels.
+        inwards, outwards: how far each side may move, in units of the word's height.
+
+    Returns:
+        The same, each of the four sides moved by an amount of its own.
+    """
+    moved = torch.rand(len(sides), 4, device=sides.device) * (inwards + outwards) - inwards
+    left, upper, right, lower = moved.unbind(dim=1)
+    aspect = aspect_ratios(sides).clamp(min=0.1)
+    return extend(sides, left / aspect, upper, right / aspect, lower)
+
+
+def encode_words(
+    recogniser: Recogniser, images: Tensor, image_index: Tensor, sides: Tensor, width: Tensor
+) -> Encoded:
+    """Read words in groups of equal width.
+
+    Args:
+        recogniser: takes them.
+        images: (B, 3, H, W), normalised.
+        image_index: (N,) int64, N >= 1.
+        sides: (N, 14, 2) in pixels of these images.
+        width: (N,) as `widths` gives it.
+
+    Returns:
+        Those of all words, `early` and `context` with zeros behind the end of shorter words.
+    """
+    groups = []
+    for value in width.unique().tolist():
+        rows = (width == value).nonzero()[:, 0]
+        words = straighten(images, image_index[rows], sides[rows], (HEIGHT, value))
+        groups.append((rows, recogniser(words)))
+    order = torch.cat([rows for rows, _ in groups]).argsort()
+    early = _padded([found.early for _, found in groups], dim=3)
+    context = _padded([found.context for _, found in groups], dim=1)
+    return Encoded(early[order], context[order])
+
+
+def _padded(tensors: list[Tensor], dim: int) -> Tensor:
+    """One after the other, all as long along `dim` as the longest."""
+    longest = max(tensor.shape[dim] for tensor in tensors)
+    padded = []
+    for tensor in tensors:
+        shape = list(tensor.shape)
+        shape[dim] = longest - shape[dim]
+        padded.append(torch.cat([tensor, tensor.new_zeros(shape)], dim=dim))
+    return torch.cat(padded)
+
+
+def sides_of_boxes(corners: Tensor) -> Tensor:
+    """Sides of quadrilaterals.
+
+    Args:
+        corners: (N, 4, 2), clockwise from the upper left. A region more than 1.5 times as high as
+            wide is taken for a word that runs downwards, and begins at its upper right.
+
+    Returns:
+        (N, 14, 2).
+    """
+    across = (corners[:, 1] - corners[:, 0]).norm(dim=-1)
+    down = (corners[:, 3] - corners[:, 0]).norm(dim=-1)
+    upright = (down > 1.5 * across)[:, None, None]
+    a, b, c, d = torch.where(upright, corners.roll(-1, dims=1), corners).unbind(dim=1)
+    fraction = torch.linspace(0, 1, 7, device=corners.device)[:, None]
+    upper = a[:, None] + fraction * (b - a)[:, None]
+    lower = d[:, None] + fraction * (c - d)[:, None]
+    return torch.cat([upper, lower], dim=1)
+
+
+class LinePart(NamedTuple):
+    """A word of a line.
+
+    Attributes:
+        text: without spaces.
+        start, stop: where it lies along the line, as fractions of it.
+        score: mean probability of its characters.
+    """
+
+    text: str
+    start: float
+    stop: float
+    score: float
+
+
+def parts_of_line(path: BestPath, row: int, characters: str, length: int) -> list[LinePart]:
+    """The words of a line that was read, split at its spaces.
+
+    A word ends half way between its last character and the space, which is where the gap begins if
+    the space is as wide as a character. A line without spaces is one part, from 0 to 1.
+
+    Args:
+        path: of all lines.
+        row: of this one.
+        characters: of the vocabulary.
+        length: positions of this line, without padding.
+    """
+    classes = path.classes[row].tolist()
+    count = next((i for i, c in enumerate(classes) if c < 0), len(classes))
+    text = "".join(characters[c] for c in classes[:count])
+    columns = path.columns[row, :count].tolist()
+    probabilities = path.probabilities[row, :count].tolist()
+    parts, begin = [], 0
+    for end in [*(i for i, c in enumerate(text) if c == " "), count]:
+        if end > begin:
+            start = 0.0 if begin == 0 else (columns[begin - 1] + columns[begin]) / 2 / length
+            stop = 1.0 if end == count else (columns[end - 1] + columns[end]) / 2 / length
+            score = sum(probabilities[begin:end]) / (end - begin)
+            parts.append(LinePart(text[begin:end], start, stop, score))
+        begin = end + 1
+    return parts
