@@ -1,0 +1,58 @@
+#!/usr/bin/env python3
+r"""Bring the weights of PP-OCRv6 small to the spotter of photographs.
+
+    python tools/convert_pp_ocr.py --output output/pp_ocr.pth
+    python tools/convert_pp_ocr.py --output output/pp_ocr.pth --vocabulary configs/photo/latin.txt
+
+They come from the package rapidocr 3.10.0, if that is installed, from --wheel FILE, or from the
+wheel that pip fetches; their SHA-256 is checked. They are PaddlePaddle's, under the Apache License
+2.0; the notice of the package is written beside them. The file is one that MODEL.WEIGHTS takes.
+"""
+
+import argparse
+import sys
+from pathlib import Path
+
+from pp_ocr_weights.convert import convert
+from pp_ocr_weights.wheel import WeightsError, read_weights
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+from dld_d2.structures.vocabulary import Vocabulary
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    arguments = parse_arguments(argv)
+    try:
+        vocabulary = Vocabulary.from_config(arguments.vocabulary)
+        weights = read_weights(arguments.wheel)
+        convert(weights, vocabulary, arguments.output)
+    except (WeightsError, ValueError, OSError) as error:
+        print(f"convert_pp_ocr.py: {error}", file=sys.stderr)
+        return 2
+    print(f"{arguments.output}: {len(vocabulary.characters)} characters")
+    return 0
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--output", required=True, type=Path, metavar="FILE")
+    parser.add_argument(
+        "--vocabulary",
+        default="",
+        metavar="FILE",
+        help="characters that shall be read, one line, out of the 18,709 of PP-OCRv6, as "
+        "MODEL.RECOGNITION.VOCABULARY names them (default: printable ASCII)",
+    )
+    parser.add_argument(
+        "--wheel", type=Path, metavar="FILE", help="the wheel, if it lies here already"
+    )
+    return parser.parse_args(argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
