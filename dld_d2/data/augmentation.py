@@ -9,7 +9,7 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
-__all__ = ["RandomColorJitter", "RandomCropKeepingInstances", "build_augmentations"]
+__all__ = ["RandomColorJitter", "RandomCropKeepingInstances", "build_augmentations", "varies"]
 
 # Luma of ITU-R BT.601, red, green, blue.
 _LUMA = (0.299, 0.587, 0.114)
@@ -145,6 +145,13 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
         _Chance(rotation, aug.ROTATION_PROB),
         _Chance(color, aug.COLOR_PROB),
     ]
+
+
+def varies(cfg: CfgNode) -> bool:
+    """Whether a training image differs from one time to the next."""
+    aug = cfg.INPUT.AUG
+    chances = aug.CROP_PROB, aug.ROTATION_PROB, aug.COLOR_PROB
+    return any(chances) or aug.SCALE_RANGE[0] != aug.SCALE_RANGE[1]
 
 
 class _Chance(T.RandomApply):

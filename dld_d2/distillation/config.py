@@ -27,7 +27,8 @@ def add_distillation_config(cfg: CfgNode) -> None:
     # different scales, padded to one size, are not what it meets at inference.
     distill.FREEZE_STATISTICS = False
     # Train the selector alone, for another GAMMA, say, in minutes. The student stays as it is, that
-    # of MODEL.WEIGHTS or, without any, the teacher's.
+    # of MODEL.WEIGHTS or, without any, the teacher's. Without augmentations, and by "best_scale",
+    # candidates are passed once for each image: what they cost there is remembered.
     distill.FREEZE_STUDENT = False
     # Type of the passes without gradient (teacher, candidates): "float32", "bfloat16" or
     # "float16". Half the width doubles their speed where the hardware has it.
@@ -54,8 +55,10 @@ def add_distillation_config(cfg: CfgNode) -> None:
     selector.LOSS_WEIGHT = 1.0
     # Weight of the cost. 0.1 favours accuracy, 0.3 cost.
     selector.GAMMA = 0.1
-    # What L_acc compares the student's reading with: "teacher" (KL divergence, the paper) or
-    # "ground_truth" (cross-entropy, the released code).
+    # What L_acc is: how far the student's reading of given regions is from that of the "teacher"
+    # (KL divergence, the paper) or from the "ground_truth" (cross-entropy, the released code); or
+    # "spotting", how many words go wrong where they have to be found as well (ours; GAMMA is in
+    # words then, and every candidate is passed as at inference).
     selector.ACCURACY_TARGET = "teacher"
     # Weight in L_acc of a candidate's detection loss, for spotters that tell one: finding words is
     # what resolution buys in photographs. 0: reading of ground-truth regions alone, the paper.

@@ -11,7 +11,10 @@ from detectron2.structures import ImageList, Instances
 from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
+from dld_d2.data.augmentation import varies
+from dld_d2.distillation.learning.best_scale import BestScaleLearning
 from dld_d2.distillation.learning.learning import ScaleLearning, Unlearned, find_learning
+from dld_d2.distillation.spotting_errors import spotting_errors
 from dld_d2.distillation.terms.term import Term, find_term
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.recognition.reading import Reading
@@ -20,6 +23,9 @@ from dld_d2.modeling.spotters.contract import Spotter
 from dld_d2.modeling.spotters.word_counts import log_words
 
 __all__ = ["Distiller"]
+
+# What no spotter tells, because all tell it alike.
+_SPOTTING = "spotting_errors"
 
 _PRECISIONS = {
     "float32": torch.float32,
@@ -44,6 +50,9 @@ class Distiller(nn.Module):
         learning: draws the scales, and says what the selector learns from them.
         freeze_statistics: whether the student's batch norms keep the statistics that they have.
         freeze_student: whether the selector learns alone, beside a student that stays as it is.
+        remember: whether what the candidates make of an image is found out once, and remembered by
+            the image's name. It takes a frozen student, images that are the same each time, and a
+            learning that knows its accuracy image by image; else nothing is remembered.
         no_grad_precision: type of the passes without gradient.
 
     Raises:
@@ -61,6 +70,7 @@ class Distiller(nn.Module):
         learning: ScaleLearning,
         freeze_statistics: bool = False,
         freeze_student: bool = False,
+        remember: bool = False,
         no_grad_precision: torch.dtype = torch.float32,
     ) -> None:
         super().__init__()
@@ -70,12 +80,22 @@ class Distiller(nn.Module):
                 'MODEL.DYNAMIC.POLICY must be "selector"'
             )
         _check_teacher(student.spotter, teacher, terms)
+        offered = {*student.spotter.feature_shapes, _SPOTTING}
+        missing = sorted(set(learning.needs) - offered)
+        if missing:
+            raise ValueError(
+                f"MODEL.DISTILL.SELECTOR.DETECTION_WEIGHT: a {type(student.spotter).__name__} does "
+                f"not tell its {', '.join(missing)}; set it to 0"
+            )
         self.student = student
         self.terms = nn.ModuleList(terms)
         self.learning = learning
         self.freeze_statistics = freeze_statistics
         self.freeze_student = freeze_student
         self.no_grad_precision = no_grad_precision
+        self._remembered: dict[str, Tensor] | None = None
+        if remember and freeze_student and isinstance(learning, BestScaleLearning):
+            self._remembered = {}
         # Features of the teacher's and the student's reading.
         self.want = frozenset().union(*(term.needs for term in terms if not freeze_student))
         if freeze_student:
@@ -111,6 +131,7 @@ class Distiller(nn.Module):
             "learning": learning,
             "freeze_statistics": distill.FREEZE_STATISTICS,
             "freeze_student": distill.FREEZE_STUDENT,
+            "remember": distill.FREEZE_STUDENT and not varies(cfg),
             "no_grad_precision": _PRECISIONS[distill.NO_GRAD_PRECISION],
         }
 
@@ -142,6 +163,9 @@ class Distiller(nn.Module):
             return self.student(batched_inputs)
         images, targets = self.student.spotter.preprocess(batched_inputs)
         log_words(targets)
+        if self._remembered is not None:
+            names = [item["file_name"] for item in batched_inputs]
+            return self._remembering_losses(images, targets, names)
         return self.losses(images, targets)
 
     def losses(self, images: ImageList, targets: list[Instances]) -> dict[str, Tensor]:
@@ -175,6 +199,25 @@ class Distiller(nn.Module):
         own, learnt = self.student.spotter.losses(view, view_targets, self.want)
         return _together([own, losses, *(term(learnt, taught) for term in self.terms)])
 
+    def _remembering_losses(
+        self, images: ImageList, targets: list[Instances], names: Sequence[str]
+    ) -> dict[str, Tensor]:
+        """Losses of the selector alone; candidates are passed for images not seen before."""
+        choice = self.learning.draw(self.student.policy, images)
+        self._log_choice(choice.index)
+        names = names[: self.learning.num_images(len(images))]
+        for index, name in enumerate(names):
+            if name not in self._remembered:
+                image = self.student.spotter.batch([images[index]])
+                target = self.student.spotter.perturb(targets[index : index + 1])
+                accuracy = self.learning.accuracy(
+                    self._candidates(image, target), self._teach(image, target), 1
+                )
+                self._remembered[name] = accuracy[0]
+        accuracy = torch.stack([self._remembered[name] for name in names])
+        choice = choice.of_first_images(len(names))
+        return self.learning.losses_of(choice, accuracy, self.student.relative_cost)
+
     def _teach(self, images: ImageList, targets: list[Instances]) -> Reading | None:
         """What the teacher sees at full resolution; None if nothing asks for it."""
         distils = len(self.terms) > 0 and not self.freeze_student
@@ -185,11 +228,17 @@ class Distiller(nn.Module):
 
     def _candidates(self, images: ImageList, targets: list[Instances]) -> list[Reading]:
         """What the student reads at each scale, as it would at inference."""
-        readings = []
+        readings, spotter = [], self.student.spotter
         with self._without_gradient(), _evaluating(self.student.spotter):
             for index in range(len(self.student.scales)):
                 view = self.student.view_with_targets(images, targets, [index] * len(images))
-                readings.append(self.student.spotter.recognize(*view).float())
+                reading = spotter.recognize(*view, self.learning.needs - {_SPOTTING}).float()
+                if _SPOTTING in self.learning.needs:
+                    errors = spotting_errors(
+                        spotter.inference(view[0]), targets, spotter.vocabulary
+                    )
+                    reading = reading.with_feature(_SPOTTING, errors)
+                readings.append(reading)
         return readings
 
     @contextlib.contextmanager

@@ -65,9 +65,25 @@ class BestScaleLearning(GumbelLearning):
         teacher: Reading | None,
         relative_cost: Tensor,
     ) -> dict[str, Tensor]:
-        costs = image_divergence(
-            candidates, teacher if self.needs_teacher else None, len(choice.index)
+        accuracy = self.accuracy(candidates, teacher, len(choice.index))
+        return self.losses_of(choice, accuracy, relative_cost)
+
+    def accuracy(
+        self, candidates: Sequence[Reading], teacher: Reading | None, num_images: int
+    ) -> Tensor:
+        """L_acc of each image at each scale, (B, k)."""
+        known = self.per_image(candidates)
+        if self.by_spotting:
+            return known
+        divergence = image_divergence(
+            candidates, teacher if self.needs_teacher else None, num_images
         )
-        costs = costs + self.gamma * relative_cost
+        return divergence if known is None else divergence + known
+
+    def losses_of(
+        self, choice: Choice, accuracy: Tensor, relative_cost: Tensor
+    ) -> dict[str, Tensor]:
+        """`losses`, where `accuracy` is known."""
+        costs = accuracy + self.gamma * relative_cost
         loss = best_scale_loss(choice.logits, costs, self.target_temperature, self.regret_power)
         return {"loss_scale": self.loss_weight * loss}

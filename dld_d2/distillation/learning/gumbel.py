@@ -12,6 +12,7 @@ from dld_d2.distillation.learning.learning import Choice, SelectorLearning, regi
 from dld_d2.distillation.learning.losses import (
     accuracy_loss,
     cross_entropy_accuracy_loss,
+    expected_loss,
     flops_loss,
 )
 from dld_d2.modeling.recognition.reading import Reading
@@ -64,15 +65,24 @@ class GumbelLearning(SelectorLearning):
         teacher: Reading | None,
         relative_cost: Tensor,
     ) -> dict[str, Tensor]:
-        h, first = choice.selection, candidates[0]
-        logits = self.stack(candidates)
-        if self.needs_teacher:
-            # The longest word of the batch may be in an image that nothing is learnt from.
-            target = teacher.logits[:, : logits.shape[2]]
-            loss = accuracy_loss(h, logits, target, first.valid, first.image_index)
-        else:
-            loss = cross_entropy_accuracy_loss(h, logits, first)
+        h = choice.selection
+        losses = []
+        if not self.by_spotting:
+            losses.append(self._divergence(h, candidates, teacher))
+        known = self.per_image(candidates)
+        if known is not None:
+            losses.append(expected_loss(h, known))
         return {
             "loss_flops": self.loss_weight * self.gamma * flops_loss(h, relative_cost),
-            "loss_acc": self.loss_weight * loss,
+            "loss_acc": self.loss_weight * sum(losses[1:], losses[0]),
         }
+
+    def _divergence(
+        self, selection: Tensor, candidates: Sequence[Reading], teacher: Reading | None
+    ) -> Tensor:
+        logits, first = self.stack(candidates), candidates[0]
+        if not self.needs_teacher:
+            return cross_entropy_accuracy_loss(selection, logits, first)
+        # The longest word of the batch may be in an image that nothing is learnt from.
+        target = teacher.logits[:, : logits.shape[2]]
+        return accuracy_loss(selection, logits, target, first.valid, first.image_index)

@@ -53,6 +53,9 @@ class ScaleLearning(ABC):
     needs_teacher = False
     """Whether `losses` reads the teacher's reading."""
 
+    needs: frozenset[str] = frozenset()
+    """Features that the candidates' readings must hold, see `Reading`."""
+
     @abstractmethod
     def draw(self, policy: ScalePolicy, images: ImageList) -> Choice:
         """Draw a scale for each image, at full resolution."""
@@ -93,7 +96,11 @@ class SelectorLearning(ScaleLearning):
     Args:
         loss_weight: lambda 2.
         gamma: how much cost weighs.
-        accuracy_target: what L_acc compares with: "teacher" or "ground_truth".
+        accuracy_target: what L_acc is: the divergence of reading from the "teacher" or from the
+            "ground_truth"; or "spotting", the number of words that go wrong where they have to be
+            found as well, and then gamma is in words.
+        detection_weight: how much the detection loss of an image weighs in L_acc beside the
+            divergence of its reading; at 0 detection is not looked at.
         batch_fraction: of a batch's images, at least one, from which the selector learns.
         temperature: of the Gumbel-softmax; the trainer lowers it from epoch to epoch.
     """
@@ -106,6 +113,7 @@ class SelectorLearning(ScaleLearning):
         loss_weight: float = 1.0,
         gamma: float = 0.1,
         accuracy_target: str = "teacher",
+        detection_weight: float = 0.0,
         batch_fraction: float = 1.0,
         temperature: float = 5.0,
     ) -> None:
@@ -119,10 +127,15 @@ class SelectorLearning(ScaleLearning):
             raise ValueError(
                 f"{key}.GAMMA is {gamma}; it must be at least 0, where cost does not matter"
             )
-        if accuracy_target not in ("teacher", "ground_truth"):
+        if accuracy_target not in ("teacher", "ground_truth", "spotting"):
             raise ValueError(
-                f'{key}.ACCURACY_TARGET must be "teacher" or "ground_truth", got '
+                f'{key}.ACCURACY_TARGET must be "teacher", "ground_truth" or "spotting", got '
                 f"{accuracy_target!r}"
+            )
+        if detection_weight < 0:
+            raise ValueError(
+                f"{key}.DETECTION_WEIGHT is {detection_weight}; it must be at least 0, where "
+                "detection does not matter"
             )
         if not 0 < batch_fraction <= 1:
             raise ValueError(f"{key}.BATCH_FRACTION must be in (0, 1], got {batch_fraction}")
@@ -131,6 +144,10 @@ class SelectorLearning(ScaleLearning):
         self.loss_weight = loss_weight
         self.gamma = gamma
         self.needs_teacher = accuracy_target == "teacher"
+        self.by_spotting = accuracy_target == "spotting"
+        self.detection_weight = detection_weight
+        asked = {"spotting_errors": self.by_spotting, "detection_loss": detection_weight > 0}
+        self.needs = frozenset(name for name, wanted in asked.items() if wanted)
         self.batch_fraction = batch_fraction
         self.temperature = temperature
 
@@ -154,6 +171,7 @@ class SelectorLearning(ScaleLearning):
             "loss_weight": selector.LOSS_WEIGHT,
             "gamma": selector.GAMMA,
             "accuracy_target": selector.ACCURACY_TARGET,
+            "detection_weight": selector.DETECTION_WEIGHT,
             "batch_fraction": selector.BATCH_FRACTION,
             "temperature": selector.TAU_INIT,
         }
@@ -165,6 +183,16 @@ class SelectorLearning(ScaleLearning):
     def stack(candidates: Sequence[Reading]) -> Tensor:
         """(k, N, P, V) logits."""
         return torch.stack([reading.logits for reading in candidates])
+
+    def per_image(self, candidates: Sequence[Reading]) -> Tensor | None:
+        """(B, k) the part of L_acc that is known image by image, of detection and of spotting; None
+        if neither is looked at."""
+        weights = {"spotting_errors": 1.0, "detection_loss": self.detection_weight}
+        parts = [
+            weights[name] * torch.stack([reading.features[name] for reading in candidates], dim=1)
+            for name in sorted(self.needs)
+        ]
+        return sum(parts[1:], parts[0]) if parts else None
 
 
 def register_learning(name: str) -> Callable[[type[SelectorLearning]], type[SelectorLearning]]:

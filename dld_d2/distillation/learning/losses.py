@@ -19,6 +19,7 @@ __all__ = [
     "accuracy_loss",
     "best_scale_loss",
     "cross_entropy_accuracy_loss",
+    "expected_loss",
     "flops_loss",
     "image_divergence",
 ]
@@ -140,6 +141,23 @@ def best_scale_loss(
     target = (-scale_losses / temperature).softmax(dim=1)
     weight = (scale_losses.amax(dim=1) - scale_losses.amin(dim=1)) ** regret_power
     return -(weight * (target * _log_softmax(logits)).sum(dim=1)).mean()
+
+
+def expected_loss(selection: Tensor, scale_losses: Tensor) -> Tensor:
+    """What the chosen scale costs, averaged over the images.
+
+    Ours, for what is known of detection. The paper's L_acc looks at ground-truth regions alone,
+    where nothing has to be found; its text says that the scale with "the highest detection
+    accuracy" shall win.
+
+    Args:
+        selection: h, (B, k); gets a gradient.
+        scale_losses: what each candidate costs, (B, k).
+
+    Returns:
+        A scalar.
+    """
+    return (selection * _at_least_float32(scale_losses.detach())).sum(dim=1).mean()
 
 
 def flops_loss(selection: Tensor, relative_cost: Tensor) -> Tensor:
