@@ -223,16 +223,15 @@ def write_words(arguments: argparse.Namespace) -> int:
 
 def prepared_spotter(arguments: argparse.Namespace, files: Sequence[str]) -> TextSpotter:
     """The model that was asked for, with its overrides."""
-    opts = list(arguments.opts)
-    if arguments.confidence_threshold is not None:
-        opts += ["MODEL.ROI_HEADS.SCORE_THRESH_TEST", str(arguments.confidence_threshold)]
     _, spotter = open_spotter(
         arguments.model,
         arguments.config_file,
-        opts,
+        arguments.opts,
         cost_bias=arguments.cost_bias,
         tiles=arguments.tiles,
     )
+    if arguments.confidence_threshold is not None:
+        spotter.score_threshold = arguments.confidence_threshold
     if arguments.target_cost is not None:
         meet_target(spotter, files, arguments)
     return spotter

@@ -140,6 +140,21 @@ class TextSpotter:
         return self.model.scales if isinstance(self.model, DynamicSpotter) else (1.0,)
 
     @property
+    def score_threshold(self) -> float:
+        """The least detection score of words that are found, in [0, 1]; as configured until set."""
+        return self._spotter.score_threshold
+
+    @score_threshold.setter
+    def score_threshold(self, value: float) -> None:
+        if not 0 <= value <= 1:
+            raise ValueError(f"a detection score is in [0, 1], and so is its threshold: {value}")
+        self._spotter.score_threshold = float(value)
+
+    @property
+    def _spotter(self) -> Spotter:
+        return self.model.spotter if isinstance(self.model, DynamicSpotter) else self.model
+
+    @property
     def cost_bias(self) -> float:
         """How much cost weighs: this times a scale's relative cost is subtracted from its logit.
 

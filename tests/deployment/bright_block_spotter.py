@@ -15,7 +15,7 @@ class BrightBlockSpotter(torch.nn.Module):
         super().__init__()
         self.number = torch.nn.Parameter(torch.zeros(1))
         self.red = 2 if cfg.INPUT.FORMAT == "BGR" else 0
-        self.threshold = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
+        self.score_threshold = cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST
 
     def forward(self, batched_inputs):
         assert not self.training and torch.is_inference_mode_enabled()
@@ -24,7 +24,7 @@ class BrightBlockSpotter(torch.nn.Module):
     def _find(self, image, height, width):
         assert image.dtype == torch.uint8
         rows, columns = torch.where((image[self.red] > 128) & (image[1] < 64))
-        number = int(len(rows) > 0 and self.threshold <= 0.75)
+        number = int(len(rows) > 0 and self.score_threshold <= 0.75)
         instances = Instances((height, width))
         polygons = []
         if number:

@@ -155,6 +155,15 @@ class Spotter(nn.Module, ABC):
         """What is paid for each proposal, word and character; the spotter is on "meta"."""
 
     @property
+    @abstractmethod
+    def score_threshold(self) -> float:
+        """Words with a lower detection score are not found; it can be set."""
+
+    @score_threshold.setter
+    @abstractmethod
+    def score_threshold(self, value: float) -> None: ...
+
+    @property
     def max_proposals(self) -> int:
         """Proposals per image in testing, at most; 0 for a spotter that makes none."""
         return 0

@@ -85,6 +85,7 @@ class Reader(Spotter):
     """
 
     feature_shapes = {}  # noqa: RUF012
+    score_threshold = 0.0
 
     def __init__(self, found=FOUND):
         super().__init__(

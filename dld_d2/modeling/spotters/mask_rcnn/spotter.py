@@ -121,6 +121,14 @@ class MaskRCNNSpotter(Spotter):
         return {**self.roi_heads.text_head.feature_shapes, "pyramid": None}
 
     @property
+    def score_threshold(self) -> float:
+        return self.roi_heads.box_predictor.test_score_thresh
+
+    @score_threshold.setter
+    def score_threshold(self, value: float) -> None:
+        self.roi_heads.box_predictor.test_score_thresh = value
+
+    @property
     def max_proposals(self) -> int:
         return self.proposal_generator.post_nms_topk[False]
 

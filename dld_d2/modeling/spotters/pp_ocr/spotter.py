@@ -144,6 +144,14 @@ class PPOCRSpotter(Spotter):
     def feature_shapes(self) -> Mapping[str, tuple[int, ...] | None]:
         return {"roi": None, "context": None, "score_map": None, "detection_loss": None}
 
+    @property
+    def score_threshold(self) -> float:
+        return self.region_rule["box_threshold"]
+
+    @score_threshold.setter
+    def score_threshold(self, value: float) -> None:
+        self.region_rule["box_threshold"] = value
+
     def perturb(self, targets: list[Instances]) -> list[Instances]:
         """With outlines that move at random, and the width at which each word is read by all."""
         perturbed = []
