@@ -40,6 +40,9 @@ BUILTIN_DATASETS: dict[str, dict[str, Any]] = {
         "lexicons": _icdar_lexicons("icdar2013/lexicons", "ch2"),
     },
     "icdar2015_train": _per_image("icdar2015/train", "icdar2015"),
+    # The same in two parts, the second one for choosing checkpoints and thresholds.
+    "icdar2015_fit": {**_per_image("icdar2015/train", "icdar2015"), "part": "not 9/10"},
+    "icdar2015_val": {**_per_image("icdar2015/train", "icdar2015"), "part": "9/10"},
     "icdar2015_test": {
         **_per_image("icdar2015/test", "icdar2015"),
         "lexicons": _icdar_lexicons("icdar2015/lexicons", "ch4"),

@@ -65,6 +65,7 @@ class _RegisteredDataset:
     lexicons: dict[str, str]
     on_bad: BadAnnotationPolicy | None
     options: dict[str, Any]
+    part: str = ""
     _cache: dict[str, TextDataset] = field(default_factory=dict, compare=False, repr=False)
 
     @property
@@ -91,6 +92,8 @@ class _RegisteredDataset:
                         self.format, self.image_root, self.annotations, report, **self.options
                     )
                 )
+            if self.part:
+                index = _part_of(index, self.part)
         except AnnotationError as error:
             raise AnnotationError(f"data set {self.name!r}: {error}") from None
         report.log(self.name, logger)
@@ -113,6 +116,7 @@ def register_text_dataset(
     lexicons: Mapping[str, str | os.PathLike[str]] | None = None,
     on_bad: str | None = None,
     options: Mapping[str, Any] | None = None,
+    part: str = "",
 ) -> None:
     """Make a data set known to Detectron2 under a name. Nothing is read until it is used.
 
@@ -130,10 +134,13 @@ def register_text_dataset(
         on_bad: "raise" stops at an annotation that cannot be used and names its place, "skip"
             leaves it out and lists it in the log. None follows `DATASETS.ON_BAD_ANNOTATION`.
         options: of the format, e.g. `{"split": "train"}`.
+        part: which images of the set are taken: "9/10" for every tenth, those whose place in its
+            order, counted from 0, leaves 9 when divided by 10; "not 9/10" for all others, so that
+            some can be kept apart for choosing checkpoints and thresholds. Empty for all.
 
     Raises:
         ValueError: for a name that is taken by a set with other arguments (the same registration
-            may be repeated), an unknown format, lexicon, policy or option, annotations or
+            may be repeated), an unknown format, lexicon, policy, option or part, annotations or
             lexicons where the format has none, and an environment variable that is not set.
     """
     options = dict(options or {})
@@ -156,6 +163,8 @@ def register_text_dataset(
             f"data set {name!r}: unknown lexicon {', '.join(unknown)}; known are "
             f"{', '.join(LEXICON_NAMES)}"
         )
+    if part:
+        _parse_part(part)
     dataset = _RegisteredDataset(
         name=name,
         image_root=expand_path(image_root),
@@ -164,6 +173,7 @@ def register_text_dataset(
         lexicons={key: expand_path(path) for key, path in lexicons.items()},
         on_bad=None if on_bad is None else check_policy(on_bad),
         options=options,
+        part=part,
     )
     if name in DatasetCatalog:
         if DatasetCatalog[name] == dataset:
@@ -182,6 +192,25 @@ def register_text_dataset(
         lexicons=dataset.lexicons,
         labelled=format != UNLABELLED,
     )
+
+
+def _parse_part(part: str) -> tuple[bool, int, int]:
+    """Whether all others are meant, which place, and of how many."""
+    found = re.fullmatch(r"(not )?(\d+)/(\d+)", part)
+    if found is None or int(found[2]) >= int(found[3]):
+        raise ValueError(
+            f'part is {part!r}; it is "9/10" for images 9, 19, 29, ..., or "not 9/10" for the '
+            "others"
+        )
+    return found[1] is not None, int(found[2]), int(found[3])
+
+
+def _part_of(index: TextIndex, part: str) -> TextIndex:
+    others, place, count = _parse_part(part)
+    taken = [i for i in range(len(index)) if (i % count == place) != others]
+    if not taken:
+        raise AnnotationError(f"of {len(index)} images none is in the part {part!r}")
+    return TextIndex.from_records(index[i] for i in taken)
 
 
 def is_labelled(name: str) -> bool:

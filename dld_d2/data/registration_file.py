@@ -12,6 +12,7 @@ datasets:
     lexicons: {generic: words.txt}      # optional
     on_bad: skip                        # optional
     options: {}                         # optional, of the format
+    part: not 9/10                      # optional: all but every tenth image; 9/10 are the others
   my_photographs:
     image_root: photos
     format: unlabelled                  # the one format without annotations
@@ -35,7 +36,7 @@ from dld_d2.data.report import AnnotationError
 __all__ = ["register_configured_datasets", "register_from_yaml"]
 
 _REQUIRED = ("image_root", "annotations", "format")
-_OPTIONAL = ("lexicons", "on_bad", "options")
+_OPTIONAL = ("lexicons", "on_bad", "options", "part")
 
 
 def register_configured_datasets(cfg: CfgNode) -> None:
@@ -86,6 +87,7 @@ def register_from_yaml(path: str | os.PathLike[str]) -> list[str]:
                 },
                 on_bad=description.get("on_bad"),
                 options=description.get("options"),
+                part=description.get("part", ""),
             )
         except ValueError as error:
             raise AnnotationError(f"{where}: {error}") from None
@@ -116,7 +118,7 @@ def _check_description(where: str, description: Any) -> None:
         missing = [key for key in missing if key != "annotations"]
     if missing:
         raise AnnotationError(f"{where}: lacks {', '.join(missing)}")
-    for key in (*_REQUIRED, "on_bad"):
+    for key in (*_REQUIRED, "on_bad", "part"):
         if key in description and not isinstance(description[key], str):
             raise AnnotationError(f"{where}: {key} is a string, not {description[key]!r}")
     for key in ("lexicons", "options"):

@@ -96,6 +96,8 @@ def test_registering_twice(text_set):
         ({"on_bad": "ignore"}, "'ignore'"),
         ({"options": {"points": 4}}, "no option points"),
         ({"format": "index", "options": {"points": 4}}, "has no options"),
+        ({"part": "10/10"}, "part is '10/10'"),
+        ({"part": "a tenth"}, "part is 'a tenth'"),
         ({"image_root": "$DLD_NO_SUCH_VARIABLE/a"}, "variable DLD_NO_SUCH_VARIABLE is not set"),
     ],
 )
@@ -104,6 +106,19 @@ def test_wrong_arguments_are_refused_at_once(arguments, message):
     with pytest.raises(ValueError, match=message):
         register_text_dataset("t_set", **arguments)
     assert "t_set" not in DatasetCatalog
+
+
+def test_parts_of_a_set(tmp_path):
+    for number in range(1, 26):
+        write_set(tmp_path, f"img_{number}.jpg", f"gt_img_{number}.txt", GOOD)
+    register(tmp_path, "t_few", part="9/10")
+    register(tmp_path, "t_rest", part="not 9/10")
+    few, rest = ([x["image_id"] for x in DatasetCatalog.get(n)] for n in ("t_few", "t_rest"))
+    assert few == ["img_10", "img_20"]
+    assert sorted(few + rest) == sorted(f"img_{number}" for number in range(1, 26))
+    register(tmp_path, "t_none", part="30/31")
+    with pytest.raises(AnnotationError, match="of 25 images none is in the part '30/31'"):
+        DatasetCatalog.get("t_none")
 
 
 def test_policy_for_bad_annotations(tmp_path, caplog):

@@ -120,7 +120,10 @@ def test_keys_of_a_term_that_nobody_asks_for_are_unknown(module):
 @pytest.mark.parametrize(
     ("names", "message"),
     [
-        (["roi", "shape"], r"there is no term 'shape'; registered are context, roi, sequence$"),
+        (
+            ["roi", "shape"],
+            r"there is no term 'shape'; registered are context, roi, score_map, sequence$",
+        ),
         (["nowhere.sharpness"], r"nowhere\.sharpness: No module named 'nowhere'"),
         ([f"{NAME}.blur"], rf"there is no term '{NAME}\.blur'; registered are .*, sharpness$"),
     ],
