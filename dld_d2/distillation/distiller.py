@@ -12,7 +12,6 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from dld_d2.data.augmentation import varies
-from dld_d2.distillation.learning.best_scale import BestScaleLearning
 from dld_d2.distillation.learning.learning import ScaleLearning, Unlearned, find_learning
 from dld_d2.distillation.spotting_errors import spotting_errors
 from dld_d2.distillation.terms.term import Term, find_term
@@ -94,7 +93,7 @@ class Distiller(nn.Module):
         self.freeze_student = freeze_student
         self.no_grad_precision = no_grad_precision
         self._remembered: dict[str, Tensor] | None = None
-        if remember and freeze_student and isinstance(learning, BestScaleLearning):
+        if remember and freeze_student and learning.by_image:
             self._remembered = {}
         # Features of the teacher's and the student's reading.
         self.want = frozenset().union(*(term.needs for term in terms if not freeze_student))

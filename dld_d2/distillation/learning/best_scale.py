@@ -28,6 +28,8 @@ class BestScaleLearning(GumbelLearning):
         **kwargs: of `SelectorLearning`.
     """
 
+    by_image = True
+
     def __init__(
         self, *, target_temperature: float = 0.01, regret_power: float = 0.0, **kwargs: Any
     ) -> None:
@@ -71,7 +73,6 @@ class BestScaleLearning(GumbelLearning):
     def accuracy(
         self, candidates: Sequence[Reading], teacher: Reading | None, num_images: int
     ) -> Tensor:
-        """L_acc of each image at each scale, (B, k)."""
         known = self.per_image(candidates)
         if self.by_spotting:
             return known
@@ -83,7 +84,6 @@ class BestScaleLearning(GumbelLearning):
     def losses_of(
         self, choice: Choice, accuracy: Tensor, relative_cost: Tensor
     ) -> dict[str, Tensor]:
-        """`losses`, where `accuracy` is known."""
         costs = accuracy + self.gamma * relative_cost
         loss = best_scale_loss(choice.logits, costs, self.target_temperature, self.regret_power)
         return {"loss_scale": self.loss_weight * loss}

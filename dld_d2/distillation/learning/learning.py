@@ -56,6 +56,10 @@ class ScaleLearning(ABC):
     needs: frozenset[str] = frozenset()
     """Features that the candidates' readings must hold, see `Reading`."""
 
+    by_image = False
+    """Whether `losses` are `losses_of` an `accuracy` that is each image's own, so that it can be
+    remembered."""
+
     @abstractmethod
     def draw(self, policy: ScalePolicy, images: ImageList) -> Choice:
         """Draw a scale for each image, at full resolution."""
@@ -81,6 +85,18 @@ class ScaleLearning(ABC):
             relative_cost: (k,).
         """
         return {}
+
+    def accuracy(
+        self, candidates: Sequence[Reading], teacher: Reading | None, num_images: int
+    ) -> Tensor:
+        """L_acc of each image at each scale, (B, k), without gradient."""
+        raise TypeError(f"a {type(self).__name__} does not know images one by one")
+
+    def losses_of(
+        self, choice: Choice, accuracy: Tensor, relative_cost: Tensor
+    ) -> dict[str, Tensor]:
+        """`losses`, where `accuracy` is known."""
+        raise TypeError(f"a {type(self).__name__} does not know images one by one")
 
 
 class Unlearned(ScaleLearning):
