@@ -21,6 +21,7 @@ from dld_d2.modeling.build import build_spotter
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.selection.policies import DynamicScale, FixedScale, RandomScale
 from dld_d2.modeling.spotters.mask_rcnn.spotter import MaskRCNNSpotter
+from dld_d2.modeling.spotters.pp_ocr.spotter import PPOCRSpotter
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -198,9 +199,16 @@ DYNAMIC = [file for file in FILES if architecture(file) == "DynamicSpotter"]
 PLAIN = [file for file in FILES if file not in DYNAMIC]
 
 
+KINDS = {
+    "MaskRCNNSpotter": MaskRCNNSpotter,
+    "PPOCRSpotter": PPOCRSpotter,
+    "TextSizeEstimator": TextSizeEstimator,
+}
+
+
 def test_there_are_students_and_teachers():
     assert len(DYNAMIC) > 25
-    assert {architecture(file) for file in PLAIN} == {"MaskRCNNSpotter", "TextSizeEstimator"}
+    assert {architecture(file) for file in PLAIN} == set(KINDS)
 
 
 @pytest.fixture
@@ -246,9 +254,8 @@ def test_every_student_builds_with_its_teacher(small, file):
 
 @pytest.mark.parametrize("file", PLAIN)
 def test_every_other_model_builds(small, file):
-    kinds = {"MaskRCNNSpotter": MaskRCNNSpotter, "TextSizeEstimator": TextSizeEstimator}
     model = build_model(small(file))
-    assert type(model) is kinds[architecture(file)]
+    assert type(model) is KINDS[architecture(file)]
 
 
 @pytest.mark.parametrize("file", [file for file in FILES if file.startswith("tiny/")])
