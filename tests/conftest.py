@@ -1,6 +1,9 @@
 import logging
 
 import pytest
+from detectron2.data import DatasetCatalog, MetadataCatalog
+
+from dld_d2.data.catalog import set_default_policy
 
 
 @pytest.fixture(autouse=True)
@@ -11,3 +14,14 @@ def loggers_as_they_were():
         logger = logging.getLogger(name)
         logger.propagate = True
         logger.handlers.clear()
+
+
+@pytest.fixture
+def clean_catalogs():
+    """What a test registers is gone after it."""
+    before = set(DatasetCatalog)
+    yield
+    set_default_policy("raise")
+    for name in set(DatasetCatalog) - before:
+        DatasetCatalog.pop(name)
+        MetadataCatalog.pop(name)

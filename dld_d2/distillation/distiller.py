@@ -12,7 +12,12 @@ from detectron2.utils.events import get_event_storage, has_event_storage
 from torch import Tensor, nn
 
 from dld_d2.data.augmentation import varies
-from dld_d2.distillation.learning.learning import ScaleLearning, Unlearned, find_learning
+from dld_d2.distillation.learning.learning import (
+    Candidate,
+    ScaleLearning,
+    Unlearned,
+    find_learning,
+)
 from dld_d2.distillation.spotting_errors import spotting_errors
 from dld_d2.distillation.terms.term import Term, find_term
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
@@ -22,9 +27,6 @@ from dld_d2.modeling.spotters.contract import Spotter
 from dld_d2.modeling.spotters.word_counts import log_words
 
 __all__ = ["Distiller"]
-
-# What no spotter tells, because all tell it alike.
-_SPOTTING = "spotting_errors"
 
 _PRECISIONS = {
     "float32": torch.float32,
@@ -79,8 +81,7 @@ class Distiller(nn.Module):
                 'MODEL.DYNAMIC.POLICY must be "selector"'
             )
         _check_teacher(student.spotter, teacher, terms)
-        offered = {*student.spotter.feature_shapes, _SPOTTING}
-        missing = sorted(set(learning.needs) - offered)
+        missing = sorted(set(learning.needs) - set(student.spotter.feature_shapes))
         if missing:
             raise ValueError(
                 f"MODEL.DISTILL.SELECTOR.DETECTION_WEIGHT: a {type(student.spotter).__name__} does "
@@ -225,20 +226,20 @@ class Distiller(nn.Module):
         with self._without_gradient():
             return self.teacher.recognize(images, targets, self.want).float()
 
-    def _candidates(self, images: ImageList, targets: list[Instances]) -> list[Reading]:
-        """What the student reads at each scale, as it would at inference."""
-        readings, spotter = [], self.student.spotter
-        with self._without_gradient(), _evaluating(self.student.spotter):
+    def _candidates(self, images: ImageList, targets: list[Instances]) -> list[Candidate]:
+        """What the student makes of images at each scale, as it would at inference."""
+        candidates, spotter, learning = [], self.student.spotter, self.learning
+        with self._without_gradient(), _evaluating(spotter):
             for index in range(len(self.student.scales)):
                 view = self.student.view_with_targets(images, targets, [index] * len(images))
-                reading = spotter.recognize(*view, self.learning.needs - {_SPOTTING}).float()
-                if _SPOTTING in self.learning.needs:
-                    errors = spotting_errors(
-                        spotter.inference(view[0]), targets, spotter.vocabulary
-                    )
-                    reading = reading.with_feature(_SPOTTING, errors)
-                readings.append(reading)
-        return readings
+                reading = errors = None
+                if learning.reads:
+                    reading = spotter.recognize(*view, learning.needs).float()
+                if learning.by_spotting:
+                    found = spotter.inference(view[0])
+                    errors = spotting_errors(found, targets, spotter.vocabulary)
+                candidates.append(Candidate(reading, errors))
+        return candidates
 
     @contextlib.contextmanager
     def _without_gradient(self) -> Iterator[None]:

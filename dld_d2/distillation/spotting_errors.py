@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-from dld_d2.evaluation.geometry import compute_overlaps, truncate
-from dld_d2.evaluation.protocol import END_TO_END, correct_pairs, match_image, prepare_truth
+from dld_d2.evaluation.geometry import compute_overlaps
+from dld_d2.evaluation.protocol import (
+    END_TO_END,
+    correct_pairs,
+    count_image,
+    match_image,
+    prepare_truth,
+)
 from dld_d2.modeling.spotters.rescale import rescale_instances
 from dld_d2.structures.vocabulary import Vocabulary
 from dld_d2.structures.word import DONT_CARE
@@ -38,25 +43,23 @@ def spotting_errors(
         (B,) float32 on the targets' device: (words + reports) / 2 - right ones, in words, so that
         a misread word counts once, a missed one and a false alarm a half each.
     """
-    errors = [
-        _errors(rescale_instances(words, target.image_size), target, vocabulary, iou)
-        for words, target in zip(found, targets, strict=True)
+    words = [
+        rescale_instances(one, target.image_size)
+        for one, target in zip(found, targets, strict=True)
     ]
+    overlaps = compute_overlaps(
+        [list(target.gt_masks.vertices.cpu().numpy()) for target in targets],
+        [one.pred_polygons for one in words],
+    )
+    errors = []
+    for geometry, one, target in zip(overlaps, words, targets, strict=True):
+        truth = prepare_truth(_texts(target, vocabulary), END_TO_END)
+        match = match_image(geometry, truth.dont_care, iou)
+        counts = count_image(match, truth, correct_pairs(match, truth, one.pred_texts))
+        errors.append((counts.num_gt_care + counts.num_det_care) / 2 - counts.num_correct)
     return torch.tensor(errors, dtype=torch.float32, device=targets[0].gt_texts.device)
 
 
-def _errors(found: Instances, target: Instances, vocabulary: Vocabulary, iou: float) -> float:
-    readable = target.gt_readable.tolist()
-    texts = [
-        vocabulary.decode(row) if known else DONT_CARE
-        for row, known in zip(target.gt_texts.tolist(), readable, strict=True)
-    ]
-    truth = prepare_truth(texts, END_TO_END)
-    polygons = [truncate(polygon) for polygon in target.gt_masks.vertices.cpu().numpy()]
-    reported = [truncate(polygon) for polygon in found.pred_polygons]
-    (overlaps,) = compute_overlaps([polygons], [reported])
-    match = match_image(overlaps, truth.dont_care, iou)
-    right = int(correct_pairs(match, truth, found.pred_texts).sum())
-    words = int((~truth.dont_care).sum())
-    reports = int(np.sum(~match.det_dont_care))
-    return (words + reports) / 2 - right
+def _texts(target: Instances, vocabulary: Vocabulary) -> list[str]:
+    rows = zip(target.gt_texts.tolist(), target.gt_readable.tolist(), strict=True)
+    return [vocabulary.decode(row) if readable else DONT_CARE for row, readable in rows]

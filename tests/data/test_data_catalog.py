@@ -17,7 +17,6 @@ from dld_d2.data import (
     register_configured_datasets,
     register_from_yaml,
     register_text_dataset,
-    set_default_policy,
 )
 from dld_d2.data.builtin import BUILTIN_DATASETS
 
@@ -27,14 +26,7 @@ REPOSITORY = Path(__file__).parents[2]
 SAMPLE = REPOSITORY.parent / "shared" / "data" / "icdar2015_sample"
 
 
-@pytest.fixture(autouse=True)
-def clean_catalogs():
-    before = set(DatasetCatalog)
-    yield
-    set_default_policy("raise")
-    for name in set(DatasetCatalog) - before:
-        DatasetCatalog.pop(name)
-        MetadataCatalog.pop(name)
+pytestmark = pytest.mark.usefixtures("clean_catalogs")
 
 
 @pytest.fixture

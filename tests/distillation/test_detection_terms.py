@@ -18,7 +18,7 @@ from photo_spotter import FIRST, SECOND, photo_cfg, photo_input
 from dld_d2.distillation.distiller import Distiller
 from dld_d2.distillation.learning.best_scale import BestScaleLearning
 from dld_d2.distillation.learning.gumbel import GumbelLearning
-from dld_d2.distillation.learning.learning import Choice
+from dld_d2.distillation.learning.learning import Candidate, Choice
 from dld_d2.distillation.spotting_errors import spotting_errors
 from dld_d2.distillation.terms.score_map import on_grid_of, score_map_loss
 from dld_d2.modeling.build import build_spotter
@@ -121,12 +121,12 @@ def reading(**features):
 def test_a_scale_is_chosen_by_what_goes_wrong_there(kind):
     """Two images, three scales: the first breaks below the last scale, the second nowhere."""
     learning = kind(accuracy_target="spotting", gamma=1.0)
-    assert learning.needs == {"spotting_errors"} and not learning.needs_teacher
+    assert learning.by_spotting and not learning.reads and not learning.needs_teacher
     errors = torch.tensor([[3.0, 2.0, 0.0], [0.0, 0.0, 0.0]])
     cost = torch.tensor([0.1, 0.3, 1.0])
     logits = torch.zeros(2, 3, requires_grad=True)
     h = logits.softmax(dim=1)
-    candidates = [reading(spotting_errors=column) for column in errors.t()]
+    candidates = [Candidate(None, column) for column in errors.t()]
     losses = learning.losses(Choice(torch.tensor([0, 0]), h, logits), candidates, None, cost)
     sum(losses.values()).backward()
     assert logits.grad[0].argmin() == 2 and logits.grad[1].argmin() == 0
@@ -145,7 +145,7 @@ class Unread:
 def test_detection_weighs_in_l_acc():
     learning = BestScaleLearning(accuracy_target="ground_truth", detection_weight=2.0)
     candidates = [
-        replace(reading(detection_loss=torch.tensor([loss])), decoder=Unread())
+        Candidate(replace(reading(detection_loss=torch.tensor([loss])), decoder=Unread()))
         for loss in (0.5, 0.1)
     ]
     torch.testing.assert_close(learning.accuracy(candidates, None, 1), torch.tensor([[1.0, 0.2]]))

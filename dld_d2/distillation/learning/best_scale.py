@@ -9,7 +9,12 @@ from detectron2.config import CfgNode
 from torch import Tensor
 
 from dld_d2.distillation.learning.gumbel import GumbelLearning
-from dld_d2.distillation.learning.learning import Choice, SelectorLearning, register_learning
+from dld_d2.distillation.learning.learning import (
+    Candidate,
+    Choice,
+    SelectorLearning,
+    register_learning,
+)
 from dld_d2.distillation.learning.losses import best_scale_loss, image_divergence
 from dld_d2.modeling.recognition.reading import Reading
 
@@ -63,7 +68,7 @@ class BestScaleLearning(GumbelLearning):
     def losses(
         self,
         choice: Choice,
-        candidates: Sequence[Reading],
+        candidates: Sequence[Candidate],
         teacher: Reading | None,
         relative_cost: Tensor,
     ) -> dict[str, Tensor]:
@@ -71,14 +76,14 @@ class BestScaleLearning(GumbelLearning):
         return self.losses_of(choice, accuracy, relative_cost)
 
     def accuracy(
-        self, candidates: Sequence[Reading], teacher: Reading | None, num_images: int
+        self, candidates: Sequence[Candidate], teacher: Reading | None, num_images: int
     ) -> Tensor:
         known = self.per_image(candidates)
         if self.by_spotting:
             return known
-        divergence = image_divergence(
-            candidates, teacher if self.needs_teacher else None, num_images
-        )
+        readings = [candidate.reading for candidate in candidates]
+        target = teacher if self.needs_teacher else None
+        divergence = image_divergence(readings, target, num_images)
         return divergence if known is None else divergence + known
 
     def losses_of(

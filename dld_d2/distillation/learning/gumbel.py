@@ -8,7 +8,12 @@ import torch
 from detectron2.structures import ImageList
 from torch import Tensor
 
-from dld_d2.distillation.learning.learning import Choice, SelectorLearning, register_learning
+from dld_d2.distillation.learning.learning import (
+    Candidate,
+    Choice,
+    SelectorLearning,
+    register_learning,
+)
 from dld_d2.distillation.learning.losses import (
     accuracy_loss,
     cross_entropy_accuracy_loss,
@@ -61,7 +66,7 @@ class GumbelLearning(SelectorLearning):
     def losses(
         self,
         choice: Choice,
-        candidates: Sequence[Reading],
+        candidates: Sequence[Candidate],
         teacher: Reading | None,
         relative_cost: Tensor,
     ) -> dict[str, Tensor]:
@@ -78,9 +83,9 @@ class GumbelLearning(SelectorLearning):
         }
 
     def _divergence(
-        self, selection: Tensor, candidates: Sequence[Reading], teacher: Reading | None
+        self, selection: Tensor, candidates: Sequence[Candidate], teacher: Reading | None
     ) -> Tensor:
-        logits, first = self.stack(candidates), candidates[0]
+        logits, first = self.stack(candidates), candidates[0].reading
         if not self.needs_teacher:
             return cross_entropy_accuracy_loss(selection, logits, first)
         # The longest word of the batch may be in an image that nothing is learnt from.

@@ -17,6 +17,7 @@ from dld_d2.modeling.recognition.reading import Reading
 from dld_d2.modeling.selection.policies import ScalePolicy
 
 __all__ = [
+    "Candidate",
     "Choice",
     "ScaleLearning",
     "SelectorLearning",
@@ -47,6 +48,19 @@ class Choice(NamedTuple):
         return Choice(*(None if x is None else x[:count] for x in self))
 
 
+class Candidate(NamedTuple):
+    """What the student makes of B images at one of the k scales, without gradient.
+
+    Attributes:
+        reading: of their ground-truth regions; None where the learning does not read.
+        spotting_errors: (B,) words that go wrong where they have to be found as well, see
+            `dld_d2.distillation.spotting_errors`; None where it does not look at that.
+    """
+
+    reading: Reading | None
+    spotting_errors: Tensor | None = None
+
+
 class ScaleLearning(ABC):
     """Draws the scales of a training step, and says what choosing learns from it."""
 
@@ -55,6 +69,12 @@ class ScaleLearning(ABC):
 
     needs: frozenset[str] = frozenset()
     """Features that the candidates' readings must hold, see `Reading`."""
+
+    reads = True
+    """Whether candidates shall have a reading."""
+
+    by_spotting = False
+    """Whether candidates shall have their spotting errors."""
 
     by_image = False
     """Whether `losses` are `losses_of` an `accuracy` that is each image's own, so that it can be
@@ -72,7 +92,7 @@ class ScaleLearning(ABC):
     def losses(
         self,
         choice: Choice,
-        candidates: Sequence[Reading],
+        candidates: Sequence[Candidate],
         teacher: Reading | None,
         relative_cost: Tensor,
     ) -> dict[str, Tensor]:
@@ -80,14 +100,14 @@ class ScaleLearning(ABC):
 
         Args:
             choice: for the images from which something is learnt.
-            candidates: of these images, by the student at each of the k scales, without gradient.
+            candidates: of these images, at each of the k scales.
             teacher: of these images; None unless `needs_teacher`.
             relative_cost: (k,).
         """
         return {}
 
     def accuracy(
-        self, candidates: Sequence[Reading], teacher: Reading | None, num_images: int
+        self, candidates: Sequence[Candidate], teacher: Reading | None, num_images: int
     ) -> Tensor:
         """L_acc of each image at each scale, (B, k), without gradient."""
         raise TypeError(f"a {type(self).__name__} does not know images one by one")
@@ -162,8 +182,9 @@ class SelectorLearning(ScaleLearning):
         self.needs_teacher = accuracy_target == "teacher"
         self.by_spotting = accuracy_target == "spotting"
         self.detection_weight = detection_weight
-        asked = {"spotting_errors": self.by_spotting, "detection_loss": detection_weight > 0}
-        self.needs = frozenset(name for name, wanted in asked.items() if wanted)
+        if detection_weight > 0:
+            self.needs = frozenset({"detection_loss"})
+        self.reads = not self.by_spotting or detection_weight > 0
         self.batch_fraction = batch_fraction
         self.temperature = temperature
 
@@ -196,19 +217,21 @@ class SelectorLearning(ScaleLearning):
         return max(1, round(self.batch_fraction * batch_size))
 
     @staticmethod
-    def stack(candidates: Sequence[Reading]) -> Tensor:
+    def stack(candidates: Sequence[Candidate]) -> Tensor:
         """(k, N, P, V) logits."""
-        return torch.stack([reading.logits for reading in candidates])
+        return torch.stack([candidate.reading.logits for candidate in candidates])
 
-    def per_image(self, candidates: Sequence[Reading]) -> Tensor | None:
+    def per_image(self, candidates: Sequence[Candidate]) -> Tensor | None:
         """(B, k) the part of L_acc that is known image by image, of detection and of spotting; None
         if neither is looked at."""
-        weights = {"spotting_errors": 1.0, "detection_loss": self.detection_weight}
-        parts = [
-            weights[name] * torch.stack([reading.features[name] for reading in candidates], dim=1)
-            for name in sorted(self.needs)
-        ]
-        return sum(parts[1:], parts[0]) if parts else None
+        known = None
+        if self.by_spotting:
+            known = torch.stack([c.spotting_errors for c in candidates], dim=1)
+        if self.detection_weight > 0:
+            losses = [c.reading.features["detection_loss"] for c in candidates]
+            detection = self.detection_weight * torch.stack(losses, dim=1)
+            known = detection if known is None else known + detection
+        return known
 
 
 def register_learning(name: str) -> Callable[[type[SelectorLearning]], type[SelectorLearning]]:

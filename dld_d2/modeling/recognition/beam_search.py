@@ -7,7 +7,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from dld_d2.modeling.recognition.decoding import BestSequences
+from dld_d2.modeling.recognition.decoding import BestSequences, check_search
 from dld_d2.structures.vocabulary import Vocabulary
 
 __all__ = ["SteppingDecoder", "beam_search"]
@@ -63,13 +63,7 @@ def beam_search(
     Raises:
         ValueError: unless 1 <= num_sequences <= width and max_length >= 1.
     """
-    if not 1 <= num_sequences <= width:
-        raise ValueError(
-            f"a beam search of width {width} cannot return {num_sequences} sequences; "
-            "take 1 <= num_sequences <= width"
-        )
-    if max_length < 1:
-        raise ValueError(f"max_length is {max_length}; a word has at least one character")
+    check_search(num_sequences=num_sequences, width=width, max_length=max_length)
     N, device, end = len(context), context.device, decoder.end
     memory = decoder.memory(context)
     memory = type(memory)(*(x.repeat_interleave(width, dim=0) for x in memory))

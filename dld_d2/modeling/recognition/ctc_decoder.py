@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dld_d2.modeling.recognition.decoding import BestSequences, Decoder
+from dld_d2.modeling.recognition.decoding import BestSequences, Decoder, check_search
 from dld_d2.structures.vocabulary import Vocabulary
 
 __all__ = ["IMPOSSIBLE", "BestPath", "CTCDecoder"]
@@ -187,13 +187,7 @@ class CTCDecoder(Decoder):
         Raises:
             ValueError: unless 1 <= num_sequences <= width and max_length >= 1.
         """
-        if not 1 <= num_sequences <= width:
-            raise ValueError(
-                f"a beam search of width {width} cannot return {num_sequences} sequences; "
-                "take 1 <= num_sequences <= width"
-            )
-        if max_length < 1:
-            raise ValueError(f"max_length is {max_length}; a word has at least one character")
+        check_search(num_sequences=num_sequences, width=width, max_length=max_length)
         logits = self(context)
         log_probability, lengths = _log_softmax(logits), self._lengths(logits)
         # Improbable is not enough here: where there are fewer texts than beams, padding would add

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from dld_d2.structures.vocabulary import Vocabulary
 
-__all__ = ["BestSequences", "CharacterDecoder", "Decoder"]
+__all__ = ["BestSequences", "CharacterDecoder", "Decoder", "check_search"]
 
 
 class BestSequences(NamedTuple):
@@ -101,3 +101,18 @@ class CharacterDecoder(Decoder):
         texts = sequences.reshape(n * k, t)
         logits = self(context.repeat_interleave(k, dim=0), texts)
         return -self.negative_log_likelihood(logits, texts).view(n, k)
+
+
+def check_search(*, num_sequences: int, width: int, max_length: int) -> None:
+    """Check what `Decoder.k_best` is asked for.
+
+    Raises:
+        ValueError: unless 1 <= num_sequences <= width and max_length >= 1.
+    """
+    if not 1 <= num_sequences <= width:
+        raise ValueError(
+            f"a beam search of width {width} cannot return {num_sequences} sequences; "
+            "take 1 <= num_sequences <= width"
+        )
+    if max_length < 1:
+        raise ValueError(f"max_length is {max_length}; a word has at least one character")

@@ -15,7 +15,7 @@ from dld_d2.structures.vocabulary import Vocabulary
 __all__ = ["Reading", "ScoreMap", "Transcripts"]
 
 # Features of whole images; all others have a row for each region.
-_PER_IMAGE = ("pyramid", "score_map", "detection_loss", "spotting_errors")
+_PER_IMAGE = ("pyramid", "score_map", "detection_loss")
 
 
 class ScoreMap(NamedTuple):
@@ -58,9 +58,7 @@ class Reading:
             `pyramid`, the feature maps of the batch by level, (B, C, h, w) each;
             `score_map`, a `ScoreMap`, of a detection by segmentation;
             `detection_loss`, (B,), how badly words are found in each image, by the ground truth;
-            comparable between scales of an image;
-            `spotting_errors`, (B,), words that go wrong in each image where they have to be found
-            as well, see `dld_d2.distillation.spotting_errors`; no spotter gives it by itself.
+            comparable between scales of an image.
     """
 
     logits: Tensor

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from detectron2.data import DatasetCatalog, MetadataCatalog
+from detectron2.data import DatasetCatalog
 from photos import (
     NAMES,
     NUM_IMAGES,
@@ -21,7 +21,7 @@ from photos import (
 )
 from runs import spawn
 
-from dld_d2.data import AnnotationError, AnnotationReport, read_records, set_default_policy
+from dld_d2.data import AnnotationError, AnnotationReport, read_records
 from dld_d2.engine.pseudo_labels import labelling
 from dld_d2.engine.setup import ConfigError
 
@@ -42,14 +42,7 @@ def expected(number, *texts):
 EXPECTED = {Path(name).name: expected(number) for number, name in enumerate(NAMES)}
 
 
-@pytest.fixture(autouse=True)
-def clean_catalogs():
-    before = set(DatasetCatalog)
-    yield
-    set_default_policy("raise")
-    for name in set(DatasetCatalog) - before:
-        DatasetCatalog.pop(name)
-        MetadataCatalog.pop(name)
+pytestmark = pytest.mark.usefixtures("clean_catalogs")
 
 
 @pytest.fixture

@@ -30,7 +30,7 @@ class Encoded(NamedTuple):
         context: (N, W / 8, 120), what the decoder reads.
     """
 
-    early: Tensor
+    early: Tensor | None
     context: Tensor
 
 

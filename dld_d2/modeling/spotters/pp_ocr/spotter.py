@@ -168,10 +168,7 @@ class PPOCRSpotter(Spotter):
 
     def read_rows(self, images: ImageList, rows: Rows, want: Collection[str]) -> Reading:
         reading = self._read_rows(images, rows, want)
-        if not {"score_map", "detection_loss"} & set(want):
-            return reading
-        score = self.detector(images.tensor)
-        return self._with_detection(reading, images, score, rows, want)
+        return self._with_detection(reading, images, rows, want)
 
     def losses_and_rows(
         self, images: ImageList, targets: list[Instances], rows: Rows, want: Collection[str]
@@ -179,10 +176,9 @@ class PPOCRSpotter(Spotter):
         """`loss_score`, `loss_border` and `loss_binary` of the detector (equation 6 of Liao et al.,
         2020), `loss_rec` of the recogniser."""
         reading = self._read_rows(images, rows, want)
-        losses = {}
+        losses, score = {}, None
         if "recogniser" in self.learn:
-            # The end counts, as for readers that have to predict it: a word of one letter weighs
-            # as much as two letters of a longer one.
+            # The end counts, as it does for readers that have to predict it.
             length = (reading.texts != self.vocabulary.PADDING).sum().clamp(min=1)
             nll = reading.negative_log_likelihood()
             # What a word's positions cannot hold is not to be learnt.
@@ -192,10 +188,7 @@ class PPOCRSpotter(Spotter):
             score, border = self.detector.score(features), self.detector.border(features)
             wanted = batch_targets(targets, tuple(score.shape[-2:]), **self.target_rule)
             losses |= detection_losses(score, border, wanted)
-            reading = self._with_detection(reading, images, score, rows, want)
-        elif {"score_map", "detection_loss"} & set(want):
-            score = self.detector(images.tensor)
-            reading = self._with_detection(reading, images, score, rows, want)
+        reading = self._with_detection(reading, images, rows, want, score)
         return {name: self.loss_weights[name] * loss for name, loss in losses.items()}, reading
 
     def features(self, images: ImageList) -> Tensor:
@@ -205,23 +198,19 @@ class PPOCRSpotter(Spotter):
     def find(self, images: ImageList, features: Tensor) -> list[Instances]:
         maps = self.detector(features).sigmoid().float().cpu().numpy()
         found = [
-            regions_of(np.ascontiguousarray(score[:height, :width]), **self.region_rule)
+            regions_of(score[:height, :width], **self.region_rule)
             for score, (height, width) in zip(maps, images.image_sizes, strict=True)
         ]
         counts = [len(corners) for corners, _ in found]
-        sides = sides_of_boxes(torch.from_numpy(np.concatenate([c for c, _ in found])))
-        sides = sides.to(features.device)
+        sides = sides_of_boxes(torch.from_numpy(np.concatenate([corners for corners, _ in found])))
         image_index = torch.arange(len(counts)).repeat_interleave(torch.tensor(counts))
-        words = self._read_lines(features, image_index.to(features.device), sides)
-        scores = np.concatenate([s for _, s in found])
-        results = []
-        for index, size in enumerate(images.image_sizes):
-            start = sum(counts[:index])
-            of_image = range(start, start + counts[index])
-            results.append(
-                self._instances(size, [words[row] for row in of_image], scores[of_image])
-            )
-        return results
+        device = features.device
+        lines = self._read_lines(features, image_index.to(device), sides.to(device))
+        stops = np.cumsum(counts).tolist()
+        return [
+            self._instances(size, lines[stop - len(scores) : stop], scores)
+            for size, (_, scores), stop in zip(images.image_sizes, found, stops, strict=True)
+        ]
 
     def read(self, look: Look, regions: Instances) -> list[str]:
         if len(regions) == 0:
@@ -265,7 +254,12 @@ class PPOCRSpotter(Spotter):
         # A stand-in has no sides, and no width either.
         width = torch.cat(width).clamp(min=4 * PIXELS_PER_POSITION)
         encoded = encode_words(
-            self.recogniser, images.tensor, rows.image_index, torch.cat(sides), width
+            self.recogniser,
+            images.tensor,
+            rows.image_index,
+            torch.cat(sides),
+            width,
+            early="roi" in want,
         )
         known = {"roi": encoded.early, "context": encoded.context}
         return Reading(
@@ -281,10 +275,13 @@ class PPOCRSpotter(Spotter):
         self,
         reading: Reading,
         images: ImageList,
-        score: Tensor,
         rows: Rows,
         want: Collection[str],
+        score: Tensor | None = None,
     ) -> Reading:
+        """With what is wanted of detection; `score` is the map, if it was computed already."""
+        if score is None and {"score_map", "detection_loss"} & set(want):
+            score = self.detector(images.tensor)
         if "score_map" in want:
             sizes = [(float(height), float(width)) for height, width in images.image_sizes]
             reading = reading.with_feature("score_map", ScoreMap(score[:, None], sizes))

@@ -50,7 +50,13 @@ def jitter_sides(sides: Tensor, inwards: float, outwards: float) -> Tensor:
 
 
 def encode_words(
-    recogniser: Recogniser, images: Tensor, image_index: Tensor, sides: Tensor, width: Tensor
+    recogniser: Recogniser,
+    images: Tensor,
+    image_index: Tensor,
+    sides: Tensor,
+    width: Tensor,
+    *,
+    early: bool = False,
 ) -> Encoded:
     """Read words in groups of equal width.
 
@@ -60,19 +66,22 @@ def encode_words(
         image_index: (N,) int64, N >= 1.
         sides: (N, 14, 2) in pixels of these images.
         width: (N,) as `widths` gives it.
+        early: whether `early` is wanted; it is None else.
 
     Returns:
         Those of all words, `early` and `context` with zeros behind the end of shorter words.
     """
-    groups = []
+    members, groups = [], []
     for value in width.unique().tolist():
         rows = (width == value).nonzero()[:, 0]
         words = straighten(images, image_index[rows], sides[rows], (HEIGHT, value))
-        groups.append((rows, recogniser(words)))
-    order = torch.cat([rows for rows, _ in groups]).argsort()
-    early = _padded([found.early for _, found in groups], dim=3)
-    context = _padded([found.context for _, found in groups], dim=1)
-    return Encoded(early[order], context[order])
+        members.append(rows)
+        groups.append(recogniser(words))
+    order = torch.cat(members).argsort()
+    context = _padded([found.context for found in groups], dim=1)[order]
+    if not early:
+        return Encoded(None, context)
+    return Encoded(_padded([found.early for found in groups], dim=3)[order], context)
 
 
 def _padded(tensors: list[Tensor], dim: int) -> Tensor:
