@@ -35,9 +35,10 @@ def add_config(cfg: CfgNode) -> None:
     # the mean score in it exceeds the second.
     pp_ocr.PIXEL_THRESH_TEST = 0.3
     pp_ocr.SCORE_THRESH_TEST = 0.5
-    # Found cores grow by area * UNCLIP_RATIO_TEST / perimeter, as released (1.6); 0: by what
-    # SHRINK_RATIO took, which fits words of any length.
-    pp_ocr.UNCLIP_RATIO_TEST = 0.0
+    # Found cores grow by area * UNCLIP_RATIO_TEST / perimeter; 1.6 as released. 0: by what
+    # SHRINK_RATIO took, which is exact for perfect maps of words, and too much for the released
+    # detector and for one tuned to words, whose cores are larger (docs/results.md).
+    pp_ocr.UNCLIP_RATIO_TEST = 1.6
     # Cores whose shorter side in the input is below this many pixels are left out, and words where
     # it is below two more.
     pp_ocr.MIN_SIZE_TEST = 3.0

@@ -13,7 +13,11 @@ SECOND = [("x" * 33, (5, 60, 80, 75)), ("be", (100, 10, 150, 32))]
 
 def photo_cfg(**changes):
     """The base configuration, with ASCII; keys with "__" for dots."""
-    settings = {"MODEL.RECOGNITION.VOCABULARY": "", "MODEL.WEIGHTS": ""}
+    settings = {
+        "MODEL.RECOGNITION.VOCABULARY": "",
+        "MODEL.WEIGHTS": "",
+        "MODEL.PP_OCR.UNCLIP_RATIO_TEST": 0.0,
+    }
     settings |= {key.replace("__", "."): value for key, value in changes.items()}
     options = [str(part) for item in settings.items() for part in item]
     return setup_cfg(str(CONFIGS / "photo" / "Base-photo.yaml"), options)
