@@ -44,7 +44,8 @@ class ForcedLearning(ScaleLearning):
     def __init__(self, learning: SelectorLearning, index: int) -> None:
         self.learning = learning
         self.index = index
-        self.needs_teacher = learning.needs_teacher
+        self.needs_teacher, self.needs = learning.needs_teacher, learning.needs
+        self.reads, self.by_spotting = learning.reads, learning.by_spotting
         self.num_images = learning.num_images
         self.losses = learning.losses
 

@@ -30,6 +30,7 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from dld_d2.distillation.distiller import Distiller
+from dld_d2.distillation.learning.learning import Candidate
 from dld_d2.modeling.recognition.reading import Reading
 from dld_d2.modeling.recognition.roi_masking import RoIMasking
 from dld_d2.modeling.selection.views import scale_images
@@ -82,7 +83,7 @@ class ReleasedScheme:
     @torch.no_grad()
     def _candidates(
         self, images: ImageList, targets: list[Instances], masks: list[np.ndarray]
-    ) -> list[Reading]:
+    ) -> list[Candidate]:
         """Of the batch at each scale, read one image and one scale at a time."""
         readings: list[list[Reading]] = [[] for _ in self.scales]
         with _evaluating(self.student):
@@ -91,7 +92,7 @@ class ReleasedScheme:
                 for scale, of_scale in zip(self.scales, readings, strict=True):
                     view = self._view(image, [targets[i]], [masks[i]], [scale])
                     of_scale.append(self._recognize(self.student, view))
-        return [_together(of_scale) for of_scale in readings]
+        return [Candidate(_together(of_scale)) for of_scale in readings]
 
     def _selected(self, view: _View) -> tuple[dict[str, Tensor], Reading]:
         student, images, targets = self.student, view.images, view.targets
