@@ -20,6 +20,7 @@ COMMANDS = {
     "memory": ("benchmark_suite.models:memory", "peak memory of a training step"),
     "all": ("benchmark_suite.models:all_three", "these three"),
     "evaluation": ("benchmark_suite.evaluation:main", "scoring, against a plain implementation"),
+    "photographs": ("benchmark_suite.photographs:main", "readers of photographs, side by side"),
     "index": ("benchmark_suite.index:main", "loading an index of SynthText's size"),
 }
 

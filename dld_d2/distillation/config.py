@@ -14,7 +14,7 @@ def add_distillation_config(cfg: CfgNode) -> None:
     """Add the keys, in place, with a section for each registered term."""
     distill = cfg.MODEL.DISTILL = CfgNode()
     # The frozen teacher's weights; training needs them. The student's spotter starts from them
-    # unless MODEL.WEIGHTS says otherwise.
+    # unless MODEL.WEIGHTS says otherwise. A student may teach: of its file the spotter is taken.
     distill.TEACHER_WEIGHTS = ""
     # Config file of the teacher where it is another model than the student's spotter; relative to
     # the working directory. Empty: it is the same model.

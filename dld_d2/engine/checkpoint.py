@@ -35,6 +35,7 @@ class SpotterCheckpointer(DetectionCheckpointer):
     """
 
     _exact = False
+    _prefix = ""
 
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
         """Load a checkpoint; parameters that do not match the model are reported in the log.
@@ -54,17 +55,23 @@ class SpotterCheckpointer(DetectionCheckpointer):
         finally:
             self._parsed_url_during_load = None
 
-    def load_exactly(self, path: str, **kwargs: Any) -> dict[str, Any]:
+    def load_exactly(self, path: str, *, prefix: str = "", **kwargs: Any) -> dict[str, Any]:
         """As `load`, for a checkpoint that must have this model's parameters, all and no others.
+
+        Args:
+            path: of the file.
+            prefix: if the names of some parameters in the file begin with it, these are this
+                model's, without it, and it was a part of the model in the file; such as "spotter."
+            **kwargs: of `load`.
 
         Raises:
             ValueError: as `load`, and naming the parameters that differ.
         """
-        self._exact = True
+        self._exact, self._prefix = True, prefix
         try:
             return self.load(path, **kwargs)
         finally:
-            self._exact = False
+            self._exact, self._prefix = False, ""
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
         """Load the last checkpoint of `save_dir` with all its states if `resume` and there is one,
@@ -138,6 +145,13 @@ class SpotterCheckpointer(DetectionCheckpointer):
         return _load(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]):
+        part = {
+            name.removeprefix(self._prefix): value
+            for name, value in checkpoint["model"].items()
+            if self._prefix and name.startswith(self._prefix)
+        }
+        if part:
+            checkpoint["model"] = part
         offered = len(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         # Keys of the cell anchors, which Detectron2 drops from the report, are buffers of old

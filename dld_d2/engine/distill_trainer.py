@@ -189,7 +189,8 @@ def teacher_cfg(cfg: CfgNode) -> CfgNode:
 
 
 def load_teacher(cfg: CfgNode) -> Spotter:
-    """The teacher with its weights.
+    """The teacher with its weights, which may also be those of a `DynamicSpotter` around it: a
+    student may teach.
 
     Raises:
         ConfigError: without MODEL.DISTILL.TEACHER_WEIGHTS or such a file, and if it does not hold
@@ -205,7 +206,7 @@ def load_teacher(cfg: CfgNode) -> Spotter:
         raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: there is no file {file}")
     teacher = build_spotter(teacher_cfg(cfg))
     try:
-        SpotterCheckpointer(teacher).load_exactly(file, checkpointables=[])
+        SpotterCheckpointer(teacher).load_exactly(file, prefix="spotter.", checkpointables=[])
     except ValueError as error:
         raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: {file}: {error}") from None
     return teacher

@@ -239,9 +239,22 @@ def test_a_missing_teacher_is_one_clear_message(data, tmp_path):
     assert failed.stderr.splitlines()[-1] == message
 
 
-def test_another_models_weights_are_no_teacher(data, undisturbed, tmp_path):
+def test_a_student_may_teach(data, undisturbed, tmp_path):
     file = str(undisturbed[0] / "model_final.pth")  # of a DynamicSpotter
-    with pytest.raises(ConfigError, match=r"TEACHER_WEIGHTS: .*model_final\.pth: .*this model"):
+    trainer = DistillTrainer(make_cfg(data, tmp_path, MODEL__DISTILL__TEACHER_WEIGHTS=file))
+    learnt = load(undisturbed[0])["model"]
+    teacher = trainer.model.teacher.state_dict()
+    assert teacher.keys() == {n.removeprefix("spotter.") for n in learnt if n.startswith("spotter")}
+    for name, value in teacher.items():
+        assert torch.equal(value, learnt[f"spotter.{name}"]), name
+
+
+def test_another_models_weights_are_no_teacher(data, undisturbed, tmp_path):
+    learnt = load(undisturbed[0])
+    learnt["model"] = {f"other.{name}": value for name, value in learnt["model"].items()}
+    file = str(tmp_path / "other_model.pth")
+    torch.save(learnt, file)
+    with pytest.raises(ConfigError, match=r"TEACHER_WEIGHTS: .*other_model\.pth: .*this model"):
         DistillTrainer(make_cfg(data, tmp_path, MODEL__DISTILL__TEACHER_WEIGHTS=file))
 
 

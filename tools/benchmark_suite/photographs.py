@@ -1,0 +1,285 @@
+r"""Score and time readers of photographs side by side, on the same images, with one thread.
+
+    python tools/benchmark.py photographs --images test/images --gt test/gt \
+        --reader photo_teacher photo photo@0.5 rapidocr --output output/photographs.json
+
+A reader is the name of a model that comes with the package or the file of an exported one; with @S
+behind it a student reads at its scale S alone, and any other model at S of its size. `rapidocr` is
+that package with its defaults, but for one thread and boxes of words. Each image is read by all
+readers in turn, the first one changing from image to image; what is measured is the time from the
+file to its words.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from table_reproduction.measured import Measured, compare, vanilla_at_cost
+
+from dld_d2.commands.arguments import described_parser
+from dld_d2.commands.console import console, progress, table
+from dld_d2.commands.errors import UsageError, ends_in_one_line
+from dld_d2.deployment.image_paths import find_images
+from dld_d2.deployment.model_file import load_spotter
+from dld_d2.deployment.predictor import TextSpotter
+from dld_d2.deployment.pretrained import find_model
+from dld_d2.evaluation import Report, evaluate, read_ground_truth
+from dld_d2.evaluation.bootstrap import hmean_intervals
+from dld_d2.evaluation.lexicon_choice import choose_lexicons
+from dld_d2.evaluation.submission import DET_NAMES
+from dld_d2.modeling.dynamic_spotter import DynamicSpotter
+from dld_d2.modeling.selection.policies import FixedScale
+from dld_d2.structures.word import Word
+
+__all__ = ["build_reader", "main", "read_in_turn"]
+
+RAPIDOCR = "rapidocr"
+_LEXICONS = "none,strong,weak,generic"
+_REPEATS = 2000
+_WARM_UP = 3  # images
+Reader = Callable[[Path], tuple[list[Word], float]]
+"""From a file to its words, and the scale of the full resolution at which they were read."""
+
+
+@ends_in_one_line()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    arguments = parse_arguments(argv)
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    truth = read_ground_truth(arguments.gt)
+    images = {_image_id(file): Path(file) for file in find_images(arguments.images)}
+    if missing := sorted(set(truth) - set(images)):
+        raise UsageError(f"{arguments.gt}: there is no image of {missing[0]} in --images")
+    images = {name: images[name] for name in truth}
+    readers = {name: build_reader(name) for name in arguments.reader}
+    folders = [str(arguments.lexicons)] if arguments.lexicons else []
+    lexicons = choose_lexicons([_LEXICONS if folders else "none"], folders)
+    found, scales, seconds = read_in_turn(readers, images)
+    reports = {name: evaluate(truth, words, lexicons=lexicons) for name, words in found.items()}
+    print_scores(reports, seconds, scales)
+    print_comparisons(reports, seconds, arguments.reader[0])
+    if arguments.output:
+        write_results(arguments.output, reports, seconds, scales)
+    return 0
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = described_parser(__doc__)
+    parser.add_argument("--images", nargs="+", required=True, metavar="PATH")
+    parser.add_argument("--gt", type=Path, required=True, help="zip or folder of ground truth")
+    parser.add_argument("--lexicons", type=Path, help="folder with strong, weak and generic ones")
+    parser.add_argument(
+        "--reader",
+        nargs="+",
+        default=["photo_teacher", "photo", RAPIDOCR],
+        metavar="NAME",
+        help="the others are compared with the first",
+    )
+    parser.add_argument("--output", type=Path, metavar="FILE", help="JSON, image by image")
+    return parser.parse_args(argv)
+
+
+def build_reader(name: str) -> Reader:
+    """A reader by its name, see this module.
+
+    Raises:
+        UsageError: for a scale that is no number in (0, 1], and for `rapidocr` where it is not
+            installed.
+        FileNotFoundError, ValueError: as `find_model` and `TextSpotter.from_file`.
+    """
+    if name == RAPIDOCR:
+        return _rapidocr()
+    model, at, text = name.partition("@")
+    file, opts = find_model(model), ["MODEL.DEVICE", "cpu"]
+    cfg, spotter = load_spotter(file, opts)
+    if not at:
+        return _of_spotter(TextSpotter(cfg, model=spotter), 1.0)
+    try:
+        scale = float(text)
+    except ValueError:
+        scale = 0.0
+    if isinstance(spotter, DynamicSpotter) and len(spotter.scales) > 1:
+        if scale not in spotter.scales:
+            known = ", ".join(f"{one:g}" for one in spotter.scales)
+            raise UsageError(f"--reader {name}: {text!r} is not one of its scales, {known}")
+        spotter.policy = FixedScale(spotter.scales.index(scale), len(spotter.scales))
+        return _of_spotter(TextSpotter(cfg, model=spotter), 1.0)
+    if not 0 < scale <= 1:
+        raise UsageError(f"--reader {name}: {text!r} is no scale, which is above 0 and at most 1")
+    for key in ("MIN_SIZE_TEST", "MAX_SIZE_TEST"):
+        opts += [f"INPUT.{key}", str(round(scale * cfg.INPUT[key]))]
+    cfg, spotter = load_spotter(file, opts)
+    return _of_spotter(TextSpotter(cfg, model=spotter), scale)
+
+
+def _of_spotter(spotter: TextSpotter, scale: float) -> Reader:
+    def read(path: Path) -> tuple[list[Word], float]:
+        result = spotter(path)
+        return [Word(word.polygon, word.text) for word in result], scale * result.scale
+
+    return read
+
+
+def _rapidocr() -> Reader:
+    try:
+        from rapidocr import RapidOCR
+    except ImportError:
+        raise UsageError("--reader rapidocr: pip install rapidocr==3.10.0 onnxruntime") from None
+    threads = "EngineConfig.onnxruntime.{}_op_num_threads"
+    engine = RapidOCR(
+        params={
+            **{threads.format(kind): 1 for kind in ("intra", "inter")},
+            "Global.log_level": "error",
+        }
+    )
+
+    def read(path: Path) -> tuple[list[Word], float]:
+        lines = engine(str(path), return_word_box=True).word_results or ()
+        return [
+            Word(np.asarray(box, dtype=np.float64), text)
+            for line in lines
+            for text, _, box in line
+            if text and box is not None
+        ], 1.0
+
+    return read
+
+
+def read_in_turn(
+    readers: dict[str, Reader], images: dict[str, Path]
+) -> tuple[dict[str, dict[str, list[Word]]], dict[str, list[float]], dict[str, list[float]]]:
+    """What each reader finds, at which scale, and the seconds that it takes, image by image."""
+    names = list(readers)
+    for path in list(images.values())[:_WARM_UP]:
+        for read in readers.values():
+            read(path)
+    found: dict[str, dict[str, list[Word]]] = {name: {} for name in names}
+    scales: dict[str, list[float]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for number, image in enumerate(progress(images, "Reading")):
+        first = number % len(names)
+        for name in names[first:] + names[:first]:
+            start = time.perf_counter()
+            found[name][image], scale = readers[name](images[image])
+            seconds[name].append(time.perf_counter() - start)
+            scales[name].append(scale)
+    return found, scales, seconds
+
+
+def print_scores(
+    reports: dict[str, Report], seconds: dict[str, list[float]], scales: dict[str, list[float]]
+) -> None:
+    """A row for each reader."""
+    lexicons = list(dict.fromkeys(case.lexicon for case in next(iter(reports.values())).cases))
+    columns = (
+        *("reader", "detection", *(f"e2e {name}" for name in lexicons), "e2e none, 95%"),
+        *(f"ws {name}" for name in lexicons),
+        *("words right", "false", "mean scale", "ms mean", "median", "p95"),
+    )
+    rows = table("Photographs", *columns, words=("reader",))
+    for name, report in reports.items():
+        plain = report.case("end_to_end", "none")
+        low, high = hmean_intervals(plain.image_counts, _REPEATS)["spot_hmean"]
+        ms = 1000 * np.array(seconds[name])
+        rows.add_row(
+            name,
+            _percent(plain.detection.hmean),
+            *(_percent(report.case("end_to_end", kind).spotting.hmean) for kind in lexicons),
+            f"{_percent(low)} to {_percent(high)}",
+            *(_percent(report.case("word_spotting", kind).spotting.hmean) for kind in lexicons),
+            f"{plain.counts.num_correct} of {plain.counts.num_gt_care}",
+            str(plain.counts.num_det_care - plain.counts.num_matched),
+            f"{np.mean(scales[name]):.2f}",
+            *(f"{value:.0f}" for value in (ms.mean(), np.median(ms), np.quantile(ms, 0.95))),
+        )
+    console.print(rows)
+
+
+def print_comparisons(
+    reports: dict[str, Report], seconds: dict[str, list[float]], first: str
+) -> None:
+    """How the readers differ from the first, and each student from its fixed scales at its time."""
+    counts = {}
+    for name, report in reports.items():
+        counts[name] = report.case("end_to_end", "none").image_counts
+    mean = {name: float(np.mean(values)) for name, values in seconds.items()}
+    for name in reports:
+        if name != first:
+            here, *ends = map(_signed, compare(counts[name], counts[first]))
+            console.print(
+                f"{name} - {first}: end-to-end {here} points, 95% {' to '.join(ends)}; "
+                f"time x {mean[name] / mean[first]:.2f}"
+            )
+    for name in reports:
+        fixed = {
+            other: _as_measured(counts[other], seconds[other])
+            for other in reports
+            if other.startswith(f"{name}@")
+        }
+        mixture = fixed and vanilla_at_cost(fixed, mean[name], "e2e_none")
+        if mixture:
+            others, low, high = mixture
+            here, *ends = compare(counts[name], others)
+            console.print(
+                f"{name} - its fixed scales at the same mean time ({low} and {high}): "
+                f"{_signed(here)} points, 95% {' to '.join(map(_signed, ends))}"
+            )
+
+
+def _as_measured(counts: np.ndarray, seconds: list[float]) -> Measured:
+    empty = np.zeros(len(counts))
+    return Measured({}, {"e2e_none": counts.astype(float)}, np.array(seconds), empty, empty, empty)
+
+
+def write_results(
+    file: Path,
+    reports: dict[str, Report],
+    seconds: dict[str, list[float]],
+    scales: dict[str, list[float]],
+) -> None:
+    """All figures as JSON."""
+    results = {
+        name: report.to_dict()
+        | {
+            "images": {
+                image: {"counts": row, "seconds": time, "scale": scale}
+                for image, row, time, scale in zip(
+                    report.ground_truth,
+                    report.case("end_to_end", "none").image_counts.tolist(),
+                    seconds[name],
+                    scales[name],
+                    strict=True,
+                )
+            }
+        }
+        for name, report in reports.items()
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
+
+
+def _image_id(file: str) -> str:
+    """As the names of results have it: N of img_N.jpg."""
+    name = f"{Path(file).stem}.txt"
+    for pattern in DET_NAMES:
+        if match := re.fullmatch(pattern, name):
+            return match.group(1)
+    return Path(file).stem
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f}"
+
+
+def _signed(share: float) -> str:
+    return f"{100 * share:+.1f}"
