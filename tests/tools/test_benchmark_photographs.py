@@ -7,7 +7,8 @@ import cv2
 import numpy as np
 import pytest
 from benchmark_suite import photographs
-from benchmark_suite.photographs import build_reader, read_in_turn
+from benchmark_suite.photographs import build_reader
+from benchmark_suite.turns import take_turns
 
 from dld_d2.structures.word import Word
 
@@ -28,32 +29,28 @@ def data(tmp_path):
     return tmp_path
 
 
-def fake_reader(order, name, right):
+def fake_reader(right):
     """Reads the word of the first `right` images."""
 
     def read(path):
-        order.append((name, path.stem))
         number = int(path.stem[-1])
         return [Word(SQUARE, TEXTS[number] if number < right else "wrong")], 0.5
 
     return read
 
 
-def test_readers_take_turns_in_beginning(data):
+def test_readers_take_turns_in_beginning():
     order = []
-    images = {path.stem: path for path in sorted((data / "images").iterdir())}
-    readers = {name: fake_reader(order, name, 4) for name in "abc"}
-    found, scales, seconds = read_in_turn(readers, images)
-    turns = [name for name, _ in order[3 * 3 :]]  # after three images to warm up
-    assert turns == [*"abc", *"bca", *"cab", *"abc"]
-    assert [image for _, image in order[9:]] == [f"img_{n}" for n in range(4) for _ in range(3)]
-    assert found["b"]["img_2"][0].text == "three"
-    assert scales["a"] == [0.5] * 4 and all(len(values) == 4 for values in seconds.values())
+    readers = {n: lambda image, n=n: order.append((n, image)) or f"{n}{image}" for n in "abc"}
+    found = take_turns(readers, [0, 1, 2, 3])
+    assert "".join(name for name, _ in order) == "abcbcacababc"
+    assert [image for _, image in order] == [0, 0, 0, 1, 1, 1, 2, 2, 2, 3, 3, 3]
+    assert found == {n: [f"{n}{image}" for image in range(4)] for n in "abc"}
 
 
 def test_the_table_and_the_file(data, monkeypatch, capsys):
     right = {"first": 2, "second": 4}
-    monkeypatch.setattr(photographs, "build_reader", lambda n: fake_reader([], n, right[n]))
+    monkeypatch.setattr(photographs, "build_reader", lambda n: fake_reader(right[n]))
     output = data / "made" / "results.json"
     options = ["--images", str(data / "images"), "--gt", str(data / "gt")]
     options += ["--reader", "first", "second", "--output", str(output)]

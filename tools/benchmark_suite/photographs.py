@@ -17,15 +17,18 @@ import json
 import re
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 import torch
 from table_reproduction.measured import Measured, compare, vanilla_at_cost
 
+from benchmark_suite.turns import take_turns
 from dld_d2.commands.arguments import described_parser
-from dld_d2.commands.console import console, progress, table
+from dld_d2.commands.console import console, table
 from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.deployment.image_paths import find_images
 from dld_d2.deployment.model_file import load_spotter
@@ -39,7 +42,7 @@ from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.selection.policies import FixedScale
 from dld_d2.structures.word import Word
 
-__all__ = ["build_reader", "main", "read_in_turn"]
+__all__ = ["Reading", "build_reader", "main"]
 
 RAPIDOCR = "rapidocr"
 _LEXICONS = "none,strong,weak,generic"
@@ -47,6 +50,14 @@ _REPEATS = 2000
 _WARM_UP = 3  # images
 Reader = Callable[[Path], tuple[list[Word], float]]
 """From a file to its words, and the scale of the full resolution at which they were read."""
+
+
+class Reading(NamedTuple):
+    """What a reader found in an image, at which scale, and in how many seconds."""
+
+    words: list[Word]
+    scale: float
+    seconds: float
 
 
 @ends_in_one_line()
@@ -63,12 +74,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     readers = {name: build_reader(name) for name in arguments.reader}
     folders = [str(arguments.lexicons)] if arguments.lexicons else []
     lexicons = choose_lexicons([_LEXICONS if folders else "none"], folders)
-    found, scales, seconds = read_in_turn(readers, images)
-    reports = {name: evaluate(truth, words, lexicons=lexicons) for name, words in found.items()}
-    print_scores(reports, seconds, scales)
-    print_comparisons(reports, seconds, arguments.reader[0])
+    for path in list(images.values())[:_WARM_UP]:
+        for read in readers.values():
+            read(path)
+    readings = take_turns(
+        {name: partial(timed, read) for name, read in readers.items()}, list(images.values())
+    )
+    reports = {
+        name: evaluate(
+            truth,
+            {image: one.words for image, one in zip(images, found, strict=True)},
+            lexicons=lexicons,
+        )
+        for name, found in readings.items()
+    }
+    print_scores(reports, readings)
+    print_comparisons(reports, readings, arguments.reader[0])
     if arguments.output:
-        write_results(arguments.output, reports, seconds, scales)
+        write_results(arguments.output, reports, readings)
     return 0
 
 
@@ -155,30 +178,14 @@ def _rapidocr() -> Reader:
     return read
 
 
-def read_in_turn(
-    readers: dict[str, Reader], images: dict[str, Path]
-) -> tuple[dict[str, dict[str, list[Word]]], dict[str, list[float]], dict[str, list[float]]]:
-    """What each reader finds, at which scale, and the seconds that it takes, image by image."""
-    names = list(readers)
-    for path in list(images.values())[:_WARM_UP]:
-        for read in readers.values():
-            read(path)
-    found: dict[str, dict[str, list[Word]]] = {name: {} for name in names}
-    scales: dict[str, list[float]] = {name: [] for name in names}
-    seconds: dict[str, list[float]] = {name: [] for name in names}
-    for number, image in enumerate(progress(images, "Reading")):
-        first = number % len(names)
-        for name in names[first:] + names[:first]:
-            start = time.perf_counter()
-            found[name][image], scale = readers[name](images[image])
-            seconds[name].append(time.perf_counter() - start)
-            scales[name].append(scale)
-    return found, scales, seconds
+def timed(read: Reader, path: Path) -> Reading:
+    """What a reader finds in a file, and how long that takes."""
+    start = time.perf_counter()
+    words, scale = read(path)
+    return Reading(words, scale, time.perf_counter() - start)
 
 
-def print_scores(
-    reports: dict[str, Report], seconds: dict[str, list[float]], scales: dict[str, list[float]]
-) -> None:
+def print_scores(reports: dict[str, Report], readings: dict[str, list[Reading]]) -> None:
     """A row for each reader."""
     lexicons = list(dict.fromkeys(case.lexicon for case in next(iter(reports.values())).cases))
     columns = (
@@ -190,7 +197,7 @@ def print_scores(
     for name, report in reports.items():
         plain = report.case("end_to_end", "none")
         low, high = hmean_intervals(plain.image_counts, _REPEATS)["spot_hmean"]
-        ms = 1000 * np.array(seconds[name])
+        ms = 1000 * np.array([one.seconds for one in readings[name]])
         rows.add_row(
             name,
             _percent(plain.detection.hmean),
@@ -199,19 +206,20 @@ def print_scores(
             *(_percent(report.case("word_spotting", kind).spotting.hmean) for kind in lexicons),
             f"{plain.counts.num_correct} of {plain.counts.num_gt_care}",
             str(plain.counts.num_det_care - plain.counts.num_matched),
-            f"{np.mean(scales[name]):.2f}",
+            f"{np.mean([one.scale for one in readings[name]]):.2f}",
             *(f"{value:.0f}" for value in (ms.mean(), np.median(ms), np.quantile(ms, 0.95))),
         )
     console.print(rows)
 
 
 def print_comparisons(
-    reports: dict[str, Report], seconds: dict[str, list[float]], first: str
+    reports: dict[str, Report], readings: dict[str, list[Reading]], first: str
 ) -> None:
     """How the readers differ from the first, and each student from its fixed scales at its time."""
     counts = {}
     for name, report in reports.items():
         counts[name] = report.case("end_to_end", "none").image_counts
+    seconds = {name: [one.seconds for one in found] for name, found in readings.items()}
     mean = {name: float(np.mean(values)) for name, values in seconds.items()}
     for name in reports:
         if name != first:
@@ -242,28 +250,19 @@ def _as_measured(counts: np.ndarray, seconds: list[float]) -> Measured:
 
 
 def write_results(
-    file: Path,
-    reports: dict[str, Report],
-    seconds: dict[str, list[float]],
-    scales: dict[str, list[float]],
+    file: Path, reports: dict[str, Report], readings: dict[str, list[Reading]]
 ) -> None:
     """All figures as JSON."""
-    results = {
-        name: report.to_dict()
-        | {
+    results = {}
+    for name, report in reports.items():
+        rows = report.case("end_to_end", "none").image_counts.tolist()
+        images = zip(report.ground_truth, rows, readings[name], strict=True)
+        results[name] = report.to_dict() | {
             "images": {
-                image: {"counts": row, "seconds": time, "scale": scale}
-                for image, row, time, scale in zip(
-                    report.ground_truth,
-                    report.case("end_to_end", "none").image_counts.tolist(),
-                    seconds[name],
-                    scales[name],
-                    strict=True,
-                )
+                image: {"counts": row, "seconds": one.seconds, "scale": one.scale}
+                for image, row, one in images
             }
         }
-        for name, report in reports.items()
-    }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import TypeVar
 
 from dld_d2.commands.console import progress
 from dld_d2.deployment.predictor import TextSpotter
 from dld_d2.modeling.selection.policies import FixedScale
 
-__all__ = ["fixed_scale", "read_in_turn"]
+__all__ = ["fixed_scale", "read_in_turn", "take_turns"]
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -21,10 +22,9 @@ def read_in_turn(
     images: Sequence[T],
     read: Callable[[TextSpotter, T], U],
 ) -> dict[str, list[U]]:
-    """Read every image with every spotter, one image at a time, spotter after spotter.
+    """Read every image with every spotter, in turn.
 
-    Who begins changes from image to image. What a spotter does for the first time, at any of its
-    scales, it does before.
+    What a spotter does for the first time, at any of its scales, it does before.
 
     Args:
         spotters: by name.
@@ -39,12 +39,22 @@ def read_in_turn(
             with fixed_scale(spotter, index):
                 read(spotter, images[0])
         read(spotter, images[0])
-    names = list(spotters)
+    return take_turns({name: partial(read, spotters[name]) for name in spotters}, images)
+
+
+def take_turns(readers: Mapping[str, Callable[[T], U]], images: Sequence[T]) -> dict[str, list[U]]:
+    """Give every image to every reader, one image at a time, reader after reader; who begins
+    changes from image to image.
+
+    Returns:
+        By name what the reader returned for each image.
+    """
+    names = list(readers)
     found: dict[str, list[U]] = {name: [] for name in names}
     for number, image in enumerate(progress(images, "Reading")):
         first = number % len(names)
         for name in names[first:] + names[:first]:
-            found[name].append(read(spotters[name], image))
+            found[name].append(readers[name](image))
     return found
 
 
