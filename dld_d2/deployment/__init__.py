@@ -1,7 +1,7 @@
 """Using a trained model.
 
 >>> from dld_d2.deployment import TextSpotter
->>> spotter = TextSpotter.pretrained("tiny_dld")  # doctest: +SKIP
+>>> spotter = TextSpotter.pretrained()  # doctest: +SKIP
 >>> words = spotter("photo.jpg")  # doctest: +SKIP
 """
 

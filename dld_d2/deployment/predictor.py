@@ -122,11 +122,11 @@ class TextSpotter:
 
     @classmethod
     def pretrained(cls, name: str = DEFAULT, **kwargs: Any) -> TextSpotter:
-        """Load one of the small models that come with this package.
+        """Load one of the models that come with this package.
 
         Args:
             name: as `dld_d2.deployment.pretrained.names()` lists them, such as "tiny_dld"; the one
-                that reads photographs best if none is given.
+                that is meant for reading photographs if none is given.
             kwargs: as for `from_file`.
 
         Raises:

@@ -1,8 +1,8 @@
-"""The small trained models that come with this package.
+"""The trained models that come with this package.
 
 Each is a file that `TextSpotter.from_file` and `MODEL.WEIGHTS` take, beside it a card in YAML: what
-it is, how it was made, and what it scores. They learnt from synthetic scenes alone, see
-docs/synthetic.md.
+it is, how it was made, and what it scores. `photo_teacher` reads photographs; the tiny ones
+learnt from synthetic scenes alone, see docs/models.md.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ import yaml
 
 __all__ = ["DEFAULT", "card", "find_model", "names", "weights_file"]
 
-DEFAULT = "tiny_dld"
-"""The model that reads photographs best."""
+DEFAULT = "photo_teacher"
+"""The model that is meant for reading photographs."""
 
 _FOLDER = Path(__file__).parents[1] / "weights"
 

@@ -296,7 +296,7 @@ def test_contents_that_are_wrong(today, tmp_path, changes, message):
     assert message in str(error.value) and "/tmp/dld_d2_" not in str(error.value)
 
 
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", [name for name in names() if name.startswith("tiny")])
 def test_shipped_files_are_of_version_1_and_can_be_written_anew(name, tmp_path):
     with safetensors.safe_open(weights_file(name), framework="pt") as file:
         assert json.loads(file.metadata()["dld_d2 spotter"])["version"] == 1

@@ -14,14 +14,20 @@ from dld_d2.deployment.pretrained import DEFAULT, card, find_model, names, weigh
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.setup import setup_cfg
 
-CONFIGS = Path(__file__).resolve().parents[2] / "configs" / "tiny"
-EXPECTED = ["tiny_dld", "tiny_dld_gamma0.3", "tiny_teacher"]
+ROOT = Path(__file__).resolve().parents[2]
+CONFIGS = ROOT / "configs"
+TINY = ["tiny_dld", "tiny_dld_gamma0.3", "tiny_teacher"]
+PHOTO = ["photo_teacher"]
+EXPECTED = PHOTO + TINY
 
 
 def test_what_there_is_and_how_large():
     assert names() == EXPECTED
-    assert sum(weights_file(name).stat().st_size for name in names()) < 40e6
-    with pytest.raises(ValueError, match=r"no model 'tiny'; there are tiny_dld, .*tiny_teacher"):
+    assert sum(weights_file(name).stat().st_size for name in names()) < 60e6
+    assert sum(weights_file(name).stat().st_size for name in PHOTO) < 25e6
+    with pytest.raises(
+        ValueError, match=r"no model 'tiny'; there are photo_teacher, .*tiny_teacher"
+    ):
         weights_file("tiny")
 
 
@@ -32,9 +38,9 @@ def test_a_model_is_found_by_its_name_or_its_file(tmp_path, monkeypatch):
     file = tmp_path / "student.pth"
     file.touch()
     assert find_model("student.pth") == Path("student.pth") and find_model(file) == file
-    with pytest.raises(FileNotFoundError, match=r"no spotter at 'tiny'.*there are tiny_dld, "):
+    with pytest.raises(FileNotFoundError, match=r"no spotter at 'tiny'.*there are photo_teacher, "):
         find_model("tiny")
-    assert DEFAULT in names()
+    assert DEFAULT == "photo_teacher"
     assert TextSpotter.pretrained(tiles="auto").tiles == "auto"
 
 
@@ -50,7 +56,10 @@ def test_cards_are_of_these_files_and_complete(name):
     assert scores["dataset"] == "synthetic_test"
     for key in ("det_hmean", "e2e_none_hmean", "ws_none_hmean", "rec_accuracy", "cost_whole"):
         assert scores[key] > 0, key
-    assert ("mean_scale" in scores) == (name != "tiny_teacher")
+    assert ("mean_scale" in scores) == (not name.endswith("teacher"))
+    if name in PHOTO:
+        assert "Apache-2.0" in found["license"]
+        assert weights_file(name).with_name("NOTICE-PP-OCR.md").is_file()
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -69,20 +78,30 @@ def test_they_read(name):
     spotter = TextSpotter.pretrained(name)
     found = spotter(image)
     assert wanted & {word.text.lower() for word in found}
-    assert found.scale == 1 if name == "tiny_teacher" else found.scale in spotter.scales
+    assert found.scale == 1 if name.endswith("teacher") else found.scale in spotter.scales
     assert cv2.contourArea(found[0].polygon) > 100
+
+
+@pytest.mark.parametrize("name", PHOTO)
+def test_those_of_photographs_read_a_photograph(name):
+    file = ROOT / "tools" / "demo_page" / "photographs" / "scenetext01.jpg"
+    found = TextSpotter.pretrained(name)(file)
+    wanted = ["notice", "double", "parking", "prohibited", "at", "all", "times"]
+    assert found.text.lower().split()[: len(wanted)] == wanted
 
 
 @pytest.mark.parametrize(
     ("name", "config"),
     [
-        ("tiny_dld", "shipped/dld_selector.yaml"),
-        ("tiny_dld_gamma0.3", "shipped/dld_gamma0.3_selector.yaml"),
-        ("tiny_teacher", "shipped/teacher_round3.yaml"),
+        ("tiny_dld", "tiny/shipped/dld_selector.yaml"),
+        ("tiny_dld_gamma0.3", "tiny/shipped/dld_gamma0.3_selector.yaml"),
+        ("tiny_teacher", "tiny/shipped/teacher_round3.yaml"),
+        ("photo_teacher", "photo/teacher.yaml"),
     ],
 )
-def test_they_are_weights_for_their_configurations(name, config):
+def test_they_are_weights_for_their_configurations(name, config, monkeypatch):
     """Exactly: evaluation and distillation take nothing less."""
+    monkeypatch.chdir(ROOT)  # of the vocabulary's file
     cfg = setup_cfg(str(CONFIGS / config), ["MODEL.DYNAMIC.COST", "power"])
     model = build_model(cfg).eval()
     SpotterCheckpointer(model).load_exactly(str(weights_file(name)), checkpointables=[])

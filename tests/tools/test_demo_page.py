@@ -14,6 +14,7 @@ from demo_page.fine_tune import FineTuning, FineTuningError, fine_tune, group_lo
 from demo_page.gallery import Disagreement, choose_scenes, compare, make_exhibit
 from demo_page.measure import MODELS, Reading, Scene, Sweep, read_scene
 from demo_page.page import PageData, build_page, headline
+from demo_page.photographs import Photograph, summary
 from demo_page.scores import CurvePoint, RegimeRow, Row, fixed_scales, score, slide, table_row
 
 from dld_d2.deployment.result import SpottingResult, Word
@@ -216,6 +217,7 @@ def data():
     losses = {"total": [6.0, 5.0, 4.0, 3.5], "detection": [3.0, 2.0, 2.0, 1.5]}
     curve = [CurvePoint(1.0, 0.5, 9.0), CurvePoint(3.0, 0.8, -2.0)]
     return PageData(
+        photographs=[Photograph(replace(shown, image_id="sign"), student)],
         rows=rows,
         student=rows[2],
         num_images=61,
@@ -260,11 +262,11 @@ class TestPage:
         page = build_page(data)
         structure = Structure(page)
         assert structure.open == []
-        assert len(structure.references) == 6  # icon, three plots, two pictures
+        assert len(structure.references) == 7  # icon, three plots, three pictures
         assert all(reference.startswith("data:") for reference in structure.references)
         assert not re.search(r"https?:|url\(|@import", page)
         assert "script" not in structure.tags and "$" not in page
-        assert len(structure.alts) == 5 and all(structure.alts)
+        assert len(structure.alts) == 6 and all(structure.alts)
 
     def test_shows_the_figures(self, data):
         page = build_page(data)
@@ -288,10 +290,16 @@ class TestPage:
         assert f"{MODELS[3].label} chose 0.3" in page
         assert "1 disagreement; 1 word read alike" in page
 
+    def test_photographs_show_what_was_read(self, data):
+        page = build_page(data)
+        assert "<h3>sign</h3>" in page
+        assert "photo_teacher reads: &quot;quoted&quot;, stop" in page
+        assert summary(data.photographs[0]) == 'sign: "quoted" stop (100 ms)'
+
     def test_tells_of_a_failed_training(self, data):
         page = build_page(replace(data, training="failed: see <log>", losses=None))
         assert '<p class="problem">failed: see &lt;log&gt;</p>' in page
-        assert len(Structure(page).alts) == 4
+        assert len(Structure(page).alts) == 5
 
     def test_is_the_same_each_time(self, data):
         assert build_page(data) == build_page(data)

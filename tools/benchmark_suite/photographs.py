@@ -1,7 +1,7 @@
 r"""Score and time readers of photographs side by side, on the same images, with one thread.
 
     python tools/benchmark.py photographs --images test/images --gt test/gt \
-        --reader photo_teacher photo photo@0.5 rapidocr --output output/photographs.json
+        --reader photo_teacher photo_teacher@0.5 student.pth rapidocr --output output/scores.json
 
 A reader is the name of a model that comes with the package or the file of an exported one; with @S
 behind it a student reads at its scale S alone, and any other model at S of its size. `rapidocr` is
@@ -104,7 +104,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--reader",
         nargs="+",
-        default=["photo_teacher", "photo", RAPIDOCR],
+        default=["photo_teacher", RAPIDOCR],
         metavar="NAME",
         help="the others are compared with the first",
     )
@@ -167,7 +167,9 @@ def _rapidocr() -> Reader:
     )
 
     def read(path: Path) -> tuple[list[Word], float]:
-        lines = engine(str(path), return_word_box=True).word_results or ()
+        result = engine(str(path), return_word_box=True)
+        # Where nothing is found its word_results are no lines, but one empty word.
+        lines = () if result.txts is None else result.word_results
         return [
             Word(np.asarray(box, dtype=np.float64), text)
             for line in lines

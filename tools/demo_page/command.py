@@ -1,8 +1,9 @@
 """The method in three minutes on a CPU, as `make demo` shows it.
 
-Reads synthetic scenes with the small models that come with this project, a teacher and two students
-that choose their scale; scores and times them side by side; distils a student for a few steps more;
-and writes one page that shows it all, output/demo/index.html. Nothing is downloaded.
+Reads a few photographs with the spotter of photographs. Then reads synthetic scenes
+with small models, a teacher and two students that choose their scale; scores and times them side by
+side; distils a student for a few steps more; and writes one page that shows it all,
+output/demo/index.html. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ from demo_page.measure import (
     read_scene,
 )
 from demo_page.page import PageData, build_page, headline
+from demo_page.photographs import read_photographs, summary
 from demo_page.scores import fixed_scales, slide, table_row
 from demo_page.steps import Steps
 from dld_d2.commands.arguments import at_least, described_parser
@@ -91,11 +93,17 @@ def make_demo(output: Path, images: int, iterations: int) -> int:
     Returns:
         The exit status: 1 if the fine-tuning failed, which the page then says.
     """
-    steps = Steps(5)
-    steps.begin(f"Drawing {images} synthetic scenes")
-    scenes = load_scenes(images)
+    steps = Steps(6)
     # Counting multiply-adds makes PyTorch warn of things that do not matter here.
     logging.getLogger("torch").setLevel(logging.ERROR)
+    steps.begin("Reading photographs")
+    photographs = read_photographs()
+    for photograph in photographs:
+        print(f"      {summary(photograph)}", flush=True)
+    steps.done()
+
+    steps.begin(f"Drawing {images} synthetic scenes")
+    scenes = load_scenes(images)
     lexicons = load_lexicons()
     spotters = load_models(MODELS, min(scenes[0].image.shape[:2]))
     steps.done()
@@ -123,6 +131,7 @@ def make_demo(output: Path, images: int, iterations: int) -> int:
     steps.begin("Writing the page")
     page = build_page(
         PageData(
+            photographs=photographs,
             rows=rows,
             student=shown,
             num_images=images,

@@ -14,7 +14,15 @@ from dld_d2.evaluation import DONT_CARE
 from dld_d2.evaluation.geometry import compute_overlaps
 from dld_d2.evaluation.protocol import END_TO_END, match_image, prepare_truth
 
-__all__ = ["Comparison", "Disagreement", "Exhibit", "choose_scenes", "compare", "make_exhibit"]
+__all__ = [
+    "Comparison",
+    "Disagreement",
+    "Exhibit",
+    "choose_scenes",
+    "compare",
+    "draw_reading",
+    "make_exhibit",
+]
 
 _IOU = 0.5
 _JPEG_QUALITY = 85
@@ -155,10 +163,29 @@ def make_exhibit(
 ) -> Exhibit:
     """Draw both readings; the student's on the scene as small as the student saw it."""
     pictures = (
-        _draw(_as_seen(scene.image, teacher.scale), teacher, comparison.teacher_differs),
-        _draw(_as_seen(scene.image, student.scale), student, comparison.student_differs),
+        draw_reading(scene.image, teacher, comparison.teacher_differs),
+        draw_reading(scene.image, student, comparison.student_differs),
     )
     return Exhibit(scene, teacher, student, comparison, pictures, other_scales, why)
+
+
+def draw_reading(
+    image: np.ndarray, reading: Reading, differs: frozenset[int] = frozenset()
+) -> bytes:
+    """JPEG of an image as it was seen, with what was read.
+
+    Args:
+        image: (H, W, 3) uint8, BGR.
+        reading: of it.
+        differs: indices of words in the colour of disagreement.
+    """
+    image = _as_seen(image, reading.scale)
+    words = [
+        DrawnWord(word.polygon, word.text, color=_DIFFERENT if index in differs else _ALIKE)
+        for index, word in enumerate(reading.words)
+    ]
+    picture = draw_words(image, words)
+    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
 
 
 def _matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> dict[int, int]:
@@ -174,12 +201,3 @@ def _as_seen(image: np.ndarray, scale: float) -> np.ndarray:
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
     return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
-
-
-def _draw(image: np.ndarray, reading: Reading, differs: frozenset[int]) -> bytes:
-    words = [
-        DrawnWord(word.polygon, word.text, color=_DIFFERENT if index in differs else _ALIKE)
-        for index, word in enumerate(reading.words)
-    ]
-    picture = draw_words(image, words)
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()

@@ -9,7 +9,7 @@ from demo_page.gallery import Disagreement, Exhibit
 from demo_page.measure import Reading
 from dld_d2.evaluation import DONT_CARE
 
-__all__ = ["exhibit_html"]
+__all__ = ["exhibit_html", "picture_html"]
 
 _OPEN_UP_TO = 6
 
@@ -26,7 +26,7 @@ def exhibit_html(exhibit: Exhibit, student: str) -> str:
     chips += [f"{label} chose {other:g}" for label, other in exhibit.other_scales.items()]
     chip_row = "".join(f'<span class="chip">{escape(chip)}</span>' for chip in chips)
     teacher_picture, student_picture = (
-        _picture(picture, reading, who)
+        picture_html(picture, reading, who)
         for picture, reading, who in zip(
             exhibit.pictures,
             (exhibit.teacher, exhibit.student),
@@ -43,7 +43,8 @@ def exhibit_html(exhibit: Exhibit, student: str) -> str:
     )
 
 
-def _picture(picture: bytes, reading: Reading, who: str) -> str:
+def picture_html(picture: bytes, reading: Reading, who: str) -> str:
+    """A figure: JPEG with the words drawn, and what reading them took."""
     encoded = base64.b64encode(picture).decode("ascii")
     texts = ", ".join(word.text for word in reading.words) or "nothing"
     caption = (

@@ -12,6 +12,7 @@ from string import Template
 from demo_page.fine_tune import FineTuning
 from demo_page.gallery import Exhibit
 from demo_page.gallery_html import exhibit_html
+from demo_page.photographs import Photograph, photographs_html
 from demo_page.scores import BOOTSTRAP, Row
 from demo_page.tables import regime_table, score_table
 from dld_d2.synthetic import SceneConfig
@@ -26,6 +27,7 @@ class PageData:
     """All that the page shows.
 
     Attributes:
+        photographs: with what was read in them.
         rows: the models, the teacher first.
         student: of `rows`, the one of the gallery and of the curve.
         num_images, num_words: scored on.
@@ -39,6 +41,7 @@ class PageData:
         seconds: that everything took.
     """
 
+    photographs: list[Photograph]
     rows: Sequence[Row]
     student: Row
     num_images: int
@@ -63,6 +66,7 @@ def build_page(data: PageData) -> str:
         "num_images": str(data.num_images),
         "num_words": str(data.num_words),
         "machine": escape(data.machine),
+        "photographs": photographs_html(data.photographs),
         "tiles": _tiles(data),
         "summary": escape(" ".join(headline(row, data.rows[0]) for row in _choosing(data))),
         "table": score_table(data.rows),
