@@ -145,13 +145,10 @@ class SpotterCheckpointer(DetectionCheckpointer):
         return _load(filename)
 
     def _load_model(self, checkpoint: dict[str, Any]):
-        part = {
-            name.removeprefix(self._prefix): value
-            for name, value in checkpoint["model"].items()
-            if self._prefix and name.startswith(self._prefix)
-        }
-        if part:
-            checkpoint["model"] = part
+        if self._prefix:
+            state, prefix = checkpoint["model"], self._prefix
+            part = {n.removeprefix(prefix): v for n, v in state.items() if n.startswith(prefix)}
+            checkpoint["model"] = part or state
         offered = len(checkpoint["model"])
         incompatible = super()._load_model(checkpoint)
         # Keys of the cell anchors, which Detectron2 drops from the report, are buffers of old

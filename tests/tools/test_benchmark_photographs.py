@@ -93,3 +93,8 @@ def test_an_image_that_is_not_there(data, capsys):
     options = ["--images", str(data / "images"), "--gt", str(data / "gt")]
     assert benchmark.main(["photographs", *options, "--reader", "tiny_teacher"]) == 2
     assert "there is no image of 3 in --images" in capsys.readouterr().err
+
+
+def test_rapidocr_finds_nothing_where_nothing_is(data):
+    pytest.importorskip("rapidocr")
+    assert build_reader("rapidocr")(data / "images" / "img_0.png") == ([], 1.0)
