@@ -109,11 +109,13 @@ def average_table(tables: Sequence[CostTable], counts: Sequence[int]) -> CostTab
     number = sum(counts)
     first = tables[0]
 
-    def mean_per_image(index: int) -> float:
-        weighted = (c * t.parts[index].per_image for t, c in zip(tables, counts, strict=True))
-        return sum(weighted) / number
+    def mean(index: int, what: str) -> float:
+        each = (getattr(table.parts[index], what) for table in tables)
+        return sum(c * cost for c, cost in zip(counts, each, strict=True)) / number
 
+    # What a word costs may depend on the image's size as well.
     parts = tuple(
-        replace(part, per_image=mean_per_image(index)) for index, part in enumerate(first.parts)
+        replace(part, per_image=mean(index, "per_image"), per_region=mean(index, "per_region"))
+        for index, part in enumerate(first.parts)
     )
     return CostTable(parts, first.workload, first.size if len(tables) == 1 else None)

@@ -1,0 +1,92 @@
+"""Configuration keys of the one-stage spotter, MANGOSpotter."""
+
+from __future__ import annotations
+
+from detectron2.config import CfgNode
+
+__all__ = ["add_config"]
+
+
+def add_config(cfg: CfgNode) -> None:
+    """Add the keys, in place."""
+    mango = cfg.MODEL.MANGO = CfgNode()
+    # FPN level that everything looks at. The published network uses p2 only (stride 4).
+    mango.IN_FEATURE = "p2"
+    # Cells per side of the grid; a word is read out of the cells around its middle. Published is
+    # 40, and 60 for fine-tuning on ICDAR2015, with its many small words.
+    mango.GRID_SIZE = 40
+    # What the grid divides: the "image" alone, so that a word lies in the same cell at every scale,
+    # as distillation needs it; or the "padded" image, the released form.
+    mango.GRID_OVER = "image"
+    # Normalisation of all convolutions but those of the centre lines: "BN", "SyncBN", or "GN" as
+    # published. A group norm's statistics are those of a whole map with its padding, so that what
+    # is read depends a little on how far other images of a batch make one be padded.
+    mango.NORM = "BN"
+
+    # Where the centre lines of words are.
+    line = mango.CENTER_LINE = CfgNode()
+    line.CONV_DIM = 256
+    # Whether there are convolutions of 1x7 beside those of 3x3, as published.
+    line.WIDE = True
+    # Published is none, "".
+    line.NORM = ""
+    # Which cells read a word.
+    category = mango.CATEGORY = CfgNode()
+    category.CONV_DIM = 256
+    category.NUM_CONV = 2
+    # Where the characters of a cell's word are.
+    attention = mango.ATTENTION = CfgNode()
+    attention.CONV_DIM = 256
+    attention.NUM_CONV = 4
+    # Whether each character is looked for around a place that its cell foretells. Ours: the
+    # released form, False, has to tell places apart by two coordinate maps, and learns it slowly.
+    attention.LOCAL = False
+    # What is gathered there.
+    fusion = mango.FUSION = CfgNode()
+    fusion.CONV_DIM = 256
+    fusion.NUM_CONV = 4
+    # "mean" over where a character is; or the "sum", as published, which at half the scale is a
+    # quarter, so that a student and its teacher have nothing alike to compare.
+    fusion.POOLING = "mean"
+    # From a word's characters, as gathered, to classes.
+    sequence = mango.SEQUENCE = CfgNode()
+    # Stacked bidirectional LSTMs and their hidden units per direction.
+    sequence.NUM_LAYERS = 2
+    sequence.HIDDEN_DIM = 256
+    # Fully connected layers before the classes.
+    sequence.FC_DIMS = (512, 512)
+
+    # What is read in training: all "cells" of all words as published, or one cell of each of the
+    # "words", which takes a fraction of memory and time.
+    mango.ROWS = "cells"
+    # A word's polygon is shrunk by area * (1 - SHRINK_RATIO ** 2) / perimeter to its centre line.
+    mango.SHRINK_RATIO = 0.4
+    # Factors of the losses.
+    mango.CENTER_LINE_LOSS_WEIGHT = 1.0
+    mango.CATEGORY_LOSS_WEIGHT = 1.0
+    mango.READING_LOSS_WEIGHT = 1.0
+    # Of where characters are: 3 in the published first stage, which learns nothing of reading, and
+    # 0 in all others. The published stage takes boxes of characters; here each word is cut into as
+    # many slices as it has characters.
+    mango.MASK_LOSS_WEIGHT = 0.0
+    # Whether that loss also wants nothing to be seen at positions after a word's end. Published is
+    # False: it says nothing of those after the first.
+    mango.EMPTY_AFTER_END = False
+    # In the first FORCED_MASKS_ITERS iterations, and for each word with chance FORCED_MASKS_PROB in
+    # all others, the reader is fed what is in the slices instead of what is attended to, so that
+    # reading is learnt while attention is not there yet. Ours; published is (0, 0.0).
+    mango.FORCED_MASKS_ITERS = 0
+    mango.FORCED_MASKS_PROB = 0.0
+
+    # A pixel lies on a centre line, and a cell reads a word, where its score reaches these; 0.1 for
+    # both in the released configuration for ICDAR2013.
+    mango.CENTER_THRESH_TEST = 0.5
+    mango.CATEGORY_THRESH_TEST = 0.5
+    # Centre lines of no more pixels of the map than this are left out.
+    mango.MIN_AREA_TEST = 8
+    # Rectangles of found centre lines grow by area * UNCLIP_RATIO_TEST / perimeter. 0: they stay as
+    # they are, far smaller than the words, which is what is released: evaluate with TEST.MATCH_IOU
+    # 0.1.
+    mango.UNCLIP_RATIO_TEST = 0.0
+    # Words with a lower score are left out.
+    mango.SCORE_THRESH_TEST = 0.0
