@@ -90,9 +90,7 @@ class PositionalDecoder(CharacterDecoder):
     def initial_state(self, context: Tensor) -> Position:
         return Position(torch.zeros(len(context), dtype=torch.int64, device=context.device))
 
-    def step(
-        self, memory: Positions, previous: Tensor, state: Position
-    ) -> tuple[Tensor, Position]:
+    def step(self, memory: Positions, previous: Tensor, state: Position) -> tuple[Tensor, Position]:
         rows = torch.arange(len(previous), device=previous.device)
         # A copy, which the search may write to.
         return memory.logits[rows, state.number].clone(), Position(state.number + 1)

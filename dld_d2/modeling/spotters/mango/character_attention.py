@@ -7,6 +7,7 @@ says, pixel by pixel, whether the character at that position is there.
 from __future__ import annotations
 
 import math
+from contextlib import nullcontext
 from typing import NamedTuple
 
 import torch
@@ -129,8 +130,10 @@ def attention_logits(kernels: Kernels, masks: Tensor, coordinates: Tensor | None
     logits = kernels.content.flatten(0, 1) @ masks
     if kernels.place is None:
         return logits
-    # Large numbers that cancel out.
-    with torch.autocast(masks.device.type, enabled=False):
+    device = masks.device.type
+    # Large numbers that cancel out. (Where costs are counted, "meta", there is no autocast.)
+    precise = nullcontext() if device == "meta" else torch.autocast(device, enabled=False)
+    with precise:
         basis = torch.cat([torch.ones_like(coordinates[:1]), coordinates, coordinates.square()])
         return torch.addmm(logits.float(), kernels.place.flatten(0, 1), basis)
 

@@ -104,9 +104,7 @@ def slices_of(sides: Tensor, texts: Tensor, image_index: Tensor, grid: Grid) -> 
     missing = torch.bincount(found.owner, minlength=len(corners)) == 0
     thin = missing.nonzero()[:, 0]
     owner = torch.cat([found.owner, thin])
-    pixel = torch.cat(
-        [found.row * width + found.column, middle[thin, 1] * width + middle[thin, 0]]
-    )
+    pixel = torch.cat([found.row * width + found.column, middle[thin, 1] * width + middle[thin, 0]])
     owner, order = owner.sort(stable=True)
     row = word[owner]
     stops = torch.bincount(row, minlength=len(sides)).cumsum(0).tolist()

@@ -69,17 +69,20 @@ def gather_by_attention(
     length, pixels = kernels.content.shape[1], masks.shape[2]
     chunk = max(1, most_elements // (length * pixels))
     again = torch.is_grad_enabled() and sum(counts) > chunk
+    weights = seen[:, None].to(values.dtype)
+    columns = torch.cat([values * weights, weights], dim=1).transpose(1, 2)
     parts, first = [], 0
-    for image, count in enumerate(counts):
-        weights = seen[image].to(values.dtype)
-        columns = torch.cat([values[image] * weights, weights[None]]).t()
+    # Taken apart once: the gradient of an index is as large as what it is taken of.
+    for mask, column, place, count in zip(
+        masks.unbind(), columns.unbind(), coordinates.unbind(), counts, strict=True
+    ):
         for start in range(first, first + count, chunk):
             stop = min(start + chunk, first + count)
             inputs = (
                 kernels.rows(start, stop),
-                masks[image],
-                coordinates[image],
-                columns,
+                mask,
+                place,
+                column,
                 None if slices is None else slices.of_rows(start, stop).flat(pixels, length),
             )
             # Nothing in it is drawn at random.

@@ -66,7 +66,5 @@ def mask_loss(gathered: Gathered, wanted: Tensor, counts: Tensor) -> Tensor:
         counts: (N, L) bool, the positions that are to be learnt.
     """
     counts = counts.to(gathered.inside.dtype)
-    sums = [
-        (value * counts).sum(dim=0) for value in (gathered.inside, gathered.squares, wanted)
-    ]
+    sums = [(value * counts).sum(dim=0) for value in (gathered.inside, gathered.squares, wanted)]
     return dice(*sums).mean()

@@ -57,7 +57,9 @@ class Options:
                 names = " and ".join(f'"{name}"' for name in allowed)
                 raise ValueError(f"MODEL.MANGO.{key}: {node[last]!r} is none of {names}")
         if mango.GRID_SIZE < 1:
-            raise ValueError(f"MODEL.MANGO.GRID_SIZE is {mango.GRID_SIZE}; a grid has 1 cell or more")
+            raise ValueError(
+                f"MODEL.MANGO.GRID_SIZE is {mango.GRID_SIZE}; a grid has 1 cell or more"
+            )
         for key in ("SHRINK_RATIO", "FORCED_MASKS_PROB"):
             if not 0 <= mango[key] <= 1:
                 raise ValueError(f"MODEL.MANGO.{key} is {mango[key]}; it must be in [0, 1]")

@@ -216,7 +216,10 @@ class MANGOSpotter(Spotter):
         owners = word_cells(targets, maps.grid)
         choose = all_cells if options.rows == "cells" else one_cell_each
         cells = choose(rows, owners, maps.grid)
-        compared, forced = options.mask_loss_weight > 0, options.draw_forced(len(cells), self.device)
+        compared, forced = (
+            options.mask_loss_weight > 0,
+            options.draw_forced(len(cells), self.device),
+        )
         slices = cells.slices(maps.grid) if compared or forced is not None else None
         gathered = reader.gather(
             maps.reader, maps.grid, cells.number, cells.counts, slices if compared else None
@@ -385,8 +388,8 @@ class MANGOSpotter(Spotter):
         gathered = self.reader.gather(maps.reader, maps.grid, number, counts)
         context = self.reader.context(gathered.pooled(self.options.pooling))
         decoder = self.reader.decoder
-        classes, scores = vote(decoder.positions(context), word, weight, num_words, decoder.end)
-        return classes[:, : self.max_length], scores
+        logits = decoder.positions(context)[:, : self.max_length]
+        return vote(logits, word, weight, num_words, decoder.end)
 
 
 def _instances(

@@ -1,0 +1,67 @@
+"""The one-stage spotter with a few thousand parameters, and inputs for it, for tests."""
+
+import torch
+from detectron2.modeling import build_model
+from detectron2.structures import ImageList
+from tiny_spotter import CONFIGS, make_input
+
+from dld_d2.data.mapper import TextDatasetMapper
+from dld_d2.engine.setup import setup_cfg
+from dld_d2.modeling.spotters.mango.grid import grid_of
+from dld_d2.structures.sides import sides_of
+from dld_d2.synthetic.dataset import SyntheticDataset
+
+FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("to", (20, 60, 50, 75))]
+SECOND = [("x" * 33, (5, 60, 80, 75)), ("be", (100, 10, 150, 32))]
+SMALL = {
+    "MODEL.WEIGHTS": "",
+    "MODEL.RESNETS.STEM_OUT_CHANNELS": 8,
+    # Not 8, see `tiny_spotter`.
+    "MODEL.RESNETS.RES2_OUT_CHANNELS": 16,
+    "MODEL.FPN.OUT_CHANNELS": 16,
+    "MODEL.RECOGNITION.MAX_LENGTH": 32,
+    "MODEL.MANGO.GRID_SIZE": 12,
+    "MODEL.MANGO.CENTER_LINE.CONV_DIM": 16,
+    "MODEL.MANGO.CATEGORY.CONV_DIM": 16,
+    "MODEL.MANGO.ATTENTION.CONV_DIM": 16,
+    "MODEL.MANGO.FUSION.CONV_DIM": 16,
+    "MODEL.MANGO.SEQUENCE.HIDDEN_DIM": 16,
+    "MODEL.MANGO.SEQUENCE.FC_DIMS": (32,),
+}
+
+
+def mango_cfg(**changes):
+    """The small configuration made smaller still; keys with "__" for dots."""
+    settings = SMALL | {key.replace("__", "."): value for key, value in changes.items()}
+    options = [str(part) for item in settings.items() for part in item]
+    return setup_cfg(str(CONFIGS / "mango" / "tiny" / "Base-tiny.yaml"), options)
+
+
+def mango_spotter(**changes):
+    torch.manual_seed(0)
+    return build_model(mango_cfg(**changes))
+
+
+def mango_input(words, size=(96, 160), seed=0):
+    """As `make_input`, with the sides of words."""
+    item = make_input(words, size, seed)
+    target = item["instances"]
+    sides = torch.from_numpy(sides_of(list(target.gt_masks.vertices.numpy()))).float()
+    sides = sides / torch.tensor([size[1], size[0]])
+    target.gt_sides = torch.where(target.gt_ignore[:, None, None], 0.0, sides)
+    return item
+
+
+def targets_and_grid(items, side=12, over="image", shape=None):
+    """Ground truth of inputs, and the grid over them."""
+    images = ImageList.from_tensors([item["image"].float() for item in items], 32)
+    height, width = images.tensor.shape[-2:]
+    grid = grid_of(images, side=side, shape=shape or (height // 4, width // 4), over=over)
+    return [item["instances"] for item in items], grid
+
+
+def scenes(number, short_side=512):
+    """Inputs of synthetic scenes, as testing loads them."""
+    mapper = TextDatasetMapper(mango_cfg(INPUT__MIN_SIZE_TEST=short_side), is_train=False)
+    data = SyntheticDataset(number, seed=11)
+    return [mapper(data[index]) for index in range(number)]
