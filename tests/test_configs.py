@@ -20,6 +20,7 @@ from dld_d2.engine.trainers import trainer_for
 from dld_d2.modeling.build import build_spotter
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.selection.policies import DynamicScale, FixedScale, RandomScale
+from dld_d2.modeling.spotters.mango.spotter import MANGOSpotter
 from dld_d2.modeling.spotters.mask_rcnn.spotter import MaskRCNNSpotter
 from dld_d2.modeling.spotters.pp_ocr.spotter import PPOCRSpotter
 
@@ -45,6 +46,12 @@ SMALL = {
     "MODEL.ROI_TEXT_HEAD.ENCODER.CONV_DIM": 16,
     "MODEL.ROI_TEXT_HEAD.CONTEXT.HIDDEN_DIM": 16,
     "MODEL.ROI_TEXT_HEAD.DECODER.HIDDEN_DIM": 16,
+    "MODEL.MANGO.NORM": "BN",
+    "MODEL.MANGO.CENTER_LINE.CONV_DIM": 16,
+    "MODEL.MANGO.CATEGORY.CONV_DIM": 16,
+    "MODEL.MANGO.ATTENTION.CONV_DIM": 16,
+    "MODEL.MANGO.FUSION.CONV_DIM": 16,
+    "MODEL.MANGO.SEQUENCE.HIDDEN_DIM": 16,
     "MODEL.DYNAMIC.COST": "power",  # measuring takes seconds
 }
 
@@ -202,6 +209,7 @@ PLAIN = [file for file in FILES if file not in DYNAMIC]
 KINDS = {
     "MaskRCNNSpotter": MaskRCNNSpotter,
     "PPOCRSpotter": PPOCRSpotter,
+    "MANGOSpotter": MANGOSpotter,
     "TextSizeEstimator": TextSizeEstimator,
 }
 
@@ -258,10 +266,11 @@ def test_every_other_model_builds(small, file):
     assert type(model) is KINDS[architecture(file)]
 
 
-@pytest.mark.parametrize("file", [file for file in FILES if file.startswith("tiny/")])
+@pytest.mark.parametrize("file", [file for file in FILES if "tiny/" in file])
 def test_the_small_models_build_as_they_are(file):
     # Measuring takes seconds, and once will do.
-    cfg = load(file, **({} if file == "tiny/dld.yaml" else {"MODEL.DYNAMIC.COST": "power"}))
+    measured = file in ("tiny/dld.yaml", "mango/tiny/dld.yaml")
+    cfg = load(file, **({} if measured else {"MODEL.DYNAMIC.COST": "power"}))
     assert type(build_model(cfg)).__name__ == cfg.MODEL.META_ARCHITECTURE
     assert cfg.MODEL.DEVICE == "cpu"
 
@@ -326,11 +335,11 @@ def test_no_key_is_left_without_effect(small, images, tmp_path, monkeypatch):
         for base in chain(file):
             read[base] |= keys
     # Small ones have no bottlenecks.
-    large = "Base-MaskRCNN-Spotter-R50-FPN.yaml"
-    cfg = load(large, **{"MODEL.DEVICE": "cpu"})
-    with recorded_keys(cfg) as keys:
-        build_model(cfg)
-    read[(CONFIGS / large).resolve()] |= keys
+    for large in ("Base-MaskRCNN-Spotter-R50-FPN.yaml", "mango/Base-MANGO-R50-FPN.yaml"):
+        cfg = load(large, **{"MODEL.DEVICE": "cpu"})
+        with recorded_keys(cfg) as keys:
+            build_model(cfg)
+        read[(CONFIGS / large).resolve()] |= keys
     for file in FILES:
         own = {
             setting.key

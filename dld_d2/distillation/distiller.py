@@ -55,6 +55,7 @@ class Distiller(nn.Module):
             the image's name. It takes a frozen student, images that are the same each time, and a
             learning that knows its accuracy image by image; else nothing is remembered.
         no_grad_precision: type of the passes without gradient.
+        match_iou: overlap that a found word needs to count, for a learning that looks at that.
 
     Raises:
         ValueError: if a term needs what one of the spotters does not offer, if they read other
@@ -73,6 +74,7 @@ class Distiller(nn.Module):
         freeze_student: bool = False,
         remember: bool = False,
         no_grad_precision: torch.dtype = torch.float32,
+        match_iou: float = 0.5,
     ) -> None:
         super().__init__()
         if freeze_student and learning.num_images(1) == 0:
@@ -93,6 +95,7 @@ class Distiller(nn.Module):
         self.freeze_statistics = freeze_statistics
         self.freeze_student = freeze_student
         self.no_grad_precision = no_grad_precision
+        self.match_iou = match_iou
         self._remembered: dict[str, Tensor] | None = None
         if remember and freeze_student and learning.by_image:
             self._remembered = {}
@@ -133,6 +136,7 @@ class Distiller(nn.Module):
             "freeze_student": distill.FREEZE_STUDENT,
             "remember": distill.FREEZE_STUDENT and not varies(cfg),
             "no_grad_precision": _PRECISIONS[distill.NO_GRAD_PRECISION],
+            "match_iou": cfg.TEST.MATCH_IOU,
         }
 
     @property
@@ -237,7 +241,9 @@ class Distiller(nn.Module):
                     reading = spotter.recognize(*view, learning.needs).float()
                 if learning.by_spotting:
                     found = spotter.inference(view[0])
-                    errors = spotting_errors(found, targets, spotter.vocabulary)
+                    errors = spotting_errors(
+                        found, targets, spotter.vocabulary, self.match_iou
+                    )
                 candidates.append(Candidate(reading, errors))
         return candidates
 

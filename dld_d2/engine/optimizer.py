@@ -51,8 +51,10 @@ def build_optimizer(cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
 
 
 def _lr_factor(cfg: CfgNode, name: str) -> float:
-    selector = name.startswith("student.policy.selector.")
-    return cfg.MODEL.DISTILL.SELECTOR.LR_FACTOR if selector else 1.0
+    if name.startswith("student.policy.selector."):
+        return cfg.MODEL.DISTILL.SELECTOR.LR_FACTOR
+    backbone = name.removeprefix("student.spotter.").startswith("backbone.")
+    return cfg.SOLVER.BACKBONE_MULTIPLIER if backbone else 1.0
 
 
 def clip_total_norm(optimizer: torch.optim.Optimizer, model: nn.Module, max_norm: float) -> None:
