@@ -90,8 +90,8 @@ def _add_data_config(cfg: CfgNode) -> None:
 def _add_solver_config(cfg: CfgNode) -> None:
     # "ADAMW" (the paper's), or "SGD" with Detectron2's momentum keys.
     cfg.SOLVER.OPTIMIZER = "ADAMW"
-    # Learning rate of a spotter's backbone in units of BASE_LR: below 1 where it starts from trained
-    # weights and the rest from random ones.
+    # Learning rate of a spotter's backbone in units of BASE_LR: below 1 where the backbone starts
+    # from trained weights, and the rest from random ones.
     cfg.SOLVER.BACKBONE_MULTIPLIER = 1.0
     # Length of training in epochs over DATASETS.TRAIN. Above 0 it overrides MAX_ITER, STEPS and
     # CHECKPOINT_PERIOD by EPOCHS, STEP_EPOCHS and CHECKPOINT_EPOCHS, and TEST.EVAL_PERIOD by

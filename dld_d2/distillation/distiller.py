@@ -241,9 +241,7 @@ class Distiller(nn.Module):
                     reading = spotter.recognize(*view, learning.needs).float()
                 if learning.by_spotting:
                     found = spotter.inference(view[0])
-                    errors = spotting_errors(
-                        found, targets, spotter.vocabulary, self.match_iou
-                    )
+                    errors = spotting_errors(found, targets, spotter.vocabulary, self.match_iou)
                 candidates.append(Candidate(reading, errors))
         return candidates
 

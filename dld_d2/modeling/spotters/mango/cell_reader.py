@@ -1,4 +1,4 @@
-"""Reads words out of cells: attention to the characters, what is gathered there, and its classes."""
+"""Reads words out of cells: attention to characters, what is gathered there, and its classes."""
 
 from __future__ import annotations
 

@@ -72,9 +72,10 @@ def add_config(cfg: CfgNode) -> None:
     # Whether that loss also wants nothing to be seen at positions after a word's end. Published is
     # False: it says nothing of those after the first.
     mango.EMPTY_AFTER_END = False
-    # In the first FORCED_MASKS_ITERS iterations, and for each word with chance FORCED_MASKS_PROB in
-    # all others, the reader is fed what is in the slices instead of what is attended to, so that
-    # reading is learnt while attention is not there yet. Ours; published is (0, 0.0).
+    # By chance the reader is fed what is in the slices of a word instead of what is attended to, so
+    # that reading is learnt while attention is not there yet: of all words at first, of a share of
+    # FORCED_MASKS_PROB after FORCED_MASKS_ITERS iterations, and linearly less between. (All at once
+    # upset what was learnt.) Ours; published is (0, 0.0).
     mango.FORCED_MASKS_ITERS = 0
     mango.FORCED_MASKS_PROB = 0.0
 

@@ -94,9 +94,10 @@ class Options:
 
     def forced_share(self) -> float:
         """Of the words in this iteration, by chance, those that are read through their slices. The
-        iteration is that of the training loop around; without one, there are no first ones."""
+        iteration is that of the training loop around; without one, the first ones are over."""
         iteration = get_event_storage().iter if has_event_storage() else self.forced_masks_iters
-        return 1.0 if iteration < self.forced_masks_iters else self.forced_masks_prob
+        left = 1 - iteration / self.forced_masks_iters if self.forced_masks_iters > 0 else 0.0
+        return max(0.0, left) * (1 - self.forced_masks_prob) + self.forced_masks_prob
 
     def draw_forced(self, number: int, device: torch.device) -> Tensor | None:
         """(number,) bool, which words are read through their slices; None if none are."""

@@ -49,7 +49,7 @@ def test_stages_of_the_teacher(file, rate, epochs, steps):
     cfg = load(file)
     solver, mango = cfg.SOLVER, cfg.MODEL.MANGO
     assert (solver.OPTIMIZER, solver.MOMENTUM, solver.WEIGHT_DECAY) == ("SGD", 0.9, 1e-4)
-    assert (solver.BASE_LR, solver.EPOCHS, solver.STEP_EPOCHS) == (rate, epochs, steps)
+    assert (rate, epochs, steps) == (solver.BASE_LR, solver.EPOCHS, solver.STEP_EPOCHS)
     assert (solver.CLIP_TOTAL_NORM, solver.WARMUP_ITERS) == (35.0, 500)
     assert (solver.IMS_PER_BATCH, solver.REFERENCE_WORLD_SIZE) == (16, 8)
     assert (mango.GRID_SIZE, mango.NORM, mango.ROWS) == (40, "GN", "cells")
@@ -64,12 +64,12 @@ def test_table_8():
     sides = [896, 768, 640, 512, 384, 256]
     for side in sides:
         cfg = load(f"vanilla_{side}_tt.yaml")
-        assert cfg.INPUT.MIN_SIZE_TEST == side
-        assert cfg.MODEL.WEIGHTS == f"{load('teacher_tt.yaml').OUTPUT_DIR}/model_final.pth"
+        assert side == cfg.INPUT.MIN_SIZE_TEST
+        assert f"{load('teacher_tt.yaml').OUTPUT_DIR}/model_final.pth" == cfg.MODEL.WEIGHTS
         assert (cfg.DATASETS.TEST, cfg.TEST.MATCH_IOU) == (("totaltext_test",), 0.1)
     for file, gamma in (("dld_tt.yaml", 0.1), ("dld_tt_gamma0.3.yaml", 0.3)):
         cfg = load(file)
-        assert cfg.MODEL.DISTILL.SELECTOR.GAMMA == gamma
+        assert gamma == cfg.MODEL.DISTILL.SELECTOR.GAMMA
         assert cfg.MODEL.DYNAMIC.SCALES == (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
         solver = cfg.SOLVER
         assert (solver.OPTIMIZER, solver.BASE_LR, solver.WEIGHT_DECAY) == ("ADAMW", 1e-3, 0.0)

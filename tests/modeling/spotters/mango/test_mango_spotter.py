@@ -150,8 +150,19 @@ def test_reading_through_slices_teaches_nothing_of_where_to_look():
         parts = (reader.attention.kernel.weight, reader.fusion[0].weight)
         return [part.grad.abs().max().item() for part in parts]
 
-    forced, own = gradient(4), gradient(5)
+    forced, own = gradient(0), gradient(5)
     assert forced[0] == 0 and own[0] > 0 and min(forced[1], own[1]) > 0
+
+
+def test_the_share_of_forced_words_falls():
+    changes = {"MODEL__MANGO__FORCED_MASKS_ITERS": 10, "MODEL__MANGO__FORCED_MASKS_PROB": 0.2}
+    options = mango_spotter(**changes).options
+    shares = []
+    for iteration in (0, 5, 10, 100):
+        with EventStorage(iteration):
+            shares.append(options.forced_share())
+    assert shares == pytest.approx([1.0, 0.6, 0.2, 0.2])
+    assert options.forced_share() == 0.2  # outside of a training loop
 
 
 def test_a_part_of_the_words_is_forced_by_chance():

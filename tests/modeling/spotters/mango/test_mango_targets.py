@@ -178,10 +178,11 @@ def test_cells_are_the_same_at_every_scale(scale):
     targets, grid = targets_and_grid(items, side=40)
     sizes = [tuple(round(scale * side) for side in target.image_size) for target in targets]
     smaller = scale_targets(targets, sizes)
-    views = [{"image": torch.zeros(3, *size), "instances": t} for size, t in zip(sizes, smaller)]
-    views, small_grid = targets_and_grid(
-        [view | {"instances": target} for view, target in zip(views, smaller)], side=40
-    )
+    views = [
+        {"image": torch.zeros(3, *size), "instances": target}
+        for size, target in zip(sizes, smaller, strict=True)
+    ]
+    _, small_grid = targets_and_grid(views, side=40)
     cells = [
         one_cell_each(Rows.of(t), word_cells(t, g), g).number
         for t, g in ((targets, grid), (smaller, small_grid))
