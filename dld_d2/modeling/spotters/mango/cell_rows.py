@@ -17,7 +17,7 @@ from dld_d2.modeling.spotters.mango.targets import (
 from dld_d2.modeling.spotters.rows import Rows
 from dld_d2.structures.vocabulary import Vocabulary
 
-__all__ = ["CellRows", "all_cells", "one_cell_each"]
+__all__ = ["CellRows", "one_cell_each", "several_cells"]
 
 
 @dataclass(frozen=True)
@@ -70,8 +70,15 @@ def one_cell_each(rows: Rows, cells: WordCells, grid: Grid) -> CellRows:
     )
 
 
-def all_cells(rows: Rows, cells: WordCells, grid: Grid) -> CellRows:
-    """All cells of all words, and those which stand for the words without one of their own."""
+def several_cells(rows: Rows, cells: WordCells, grid: Grid, *, every: bool) -> CellRows:
+    """The representative cells of words, and others of theirs.
+
+    Whichever of its cells is found reads a word, so that all have to learn it.
+
+    Args:
+        rows, cells, grid: of the batch.
+        every: whether all others are taken, or one of each word, drawn at random.
+    """
     one = one_cell_each(rows, cells, grid)
     # The row of `Rows` that each cell belongs to.
     row_of = torch.full_like(_all_numbers(rows), -1)
@@ -81,6 +88,11 @@ def all_cells(rows: Rows, cells: WordCells, grid: Grid) -> CellRows:
     row = row_of[cells.owner[image_index, number]]
     other = row >= 0
     other &= number != one.number[row]
+    if not every:
+        lot = torch.rand(len(row), device=row.device).masked_fill(~other, -1)
+        highest = torch.full((len(one) + 1,), -1.0, device=row.device)
+        highest.scatter_reduce_(0, row.masked_fill(row < 0, len(one)), lot, "amax")
+        other &= lot == highest[row]
     image_index, number, row = image_index[other], number[other], row[other]
 
     image_index = torch.cat([one.image_index, image_index])

@@ -56,8 +56,8 @@ def add_config(cfg: CfgNode) -> None:
     # Fully connected layers before the classes.
     sequence.FC_DIMS = (512, 512)
 
-    # What is read in training: all "cells" of all words as published, or one cell of each of the
-    # "words", which takes a fraction of memory and time.
+    # What is read in training: all "cells" of all words as published; or of each of the "words" the
+    # one in its middle and another, drawn at random, which takes a fraction of memory and time.
     mango.ROWS = "cells"
     # A word's polygon is shrunk by area * (1 - SHRINK_RATIO ** 2) / perimeter to its centre line.
     mango.SHRINK_RATIO = 0.4

@@ -18,6 +18,8 @@ from dld_d2.modeling.spotters.mango.character_slices import Slices
 
 __all__ = ["Gathered", "gather_by_attention", "gather_slices"]
 
+# Sums over a whole image would not fit into float16.
+_UNIT = 64.0
 # Elements of attention that are held at once.
 _MOST_ELEMENTS = 2**26
 
@@ -26,7 +28,7 @@ class Gathered(NamedTuple):
     """Of N words with L positions each.
 
     Attributes:
-        total: (N, L, C) sum of the features, weighted by the attention.
+        total: (N, L, C) sum of the features, weighted by the attention, in float32 at least.
         weight: (N, L) float32, sum of the attention.
         squares: (N, L) float32, sum of its squares.
         inside: (N, L) float32, sum of the attention within the slices that were given.
@@ -41,7 +43,7 @@ class Gathered(NamedTuple):
         """(N, L, C): the "sum", or the "mean" with a weight of one pixel of nothing beside it."""
         if pooling == "sum":
             return self.total
-        return self.total / (self.weight + 1)[..., None].to(self.total.dtype)
+        return self.total / (self.weight + 1)[..., None]
 
 
 def gather_by_attention(
@@ -69,7 +71,7 @@ def gather_by_attention(
     length, pixels = kernels.content.shape[1], masks.shape[2]
     chunk = max(1, most_elements // (length * pixels))
     again = torch.is_grad_enabled() and sum(counts) > chunk
-    weights = seen[:, None].to(values.dtype)
+    weights = seen[:, None].to(values.dtype) / _UNIT
     columns = torch.cat([values * weights, weights], dim=1).transpose(1, 2)
     parts, first = [], 0
     # Taken apart once: the gradient of an index is as large as what it is taken of.
@@ -106,8 +108,8 @@ def gather_slices(slices: Slices, values: Tensor, image_index: Tensor, length: i
     """
     count, channels = len(image_index), values.shape[1]
     place = slices.row * length + slices.channel
-    picked = values.transpose(1, 2)[image_index[slices.row], slices.pixel]
-    total = values.new_zeros(count * length, channels).index_add(0, place, picked)
+    picked = _precise(values.transpose(1, 2)[image_index[slices.row], slices.pixel])
+    total = picked.new_zeros(count * length, channels).index_add(0, place, picked)
     weight = torch.zeros(count * length, device=values.device)
     weight = weight.index_add(0, place, torch.ones_like(place, dtype=torch.float32))
     weight = weight.view(count, length)
@@ -117,17 +119,22 @@ def gather_slices(slices: Slices, values: Tensor, image_index: Tensor, length: i
 def _gather(
     kernels: Kernels, masks: Tensor, coordinates: Tensor, columns: Tensor, inside: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """For n cells of one image; `columns` is (P, C + 1), features and whether a pixel is seen;
-    `inside` are the elements of attention (n * L * P) that lie in slices."""
+    """For n cells of one image; `columns` is (P, C + 1), features and whether a pixel is seen, both
+    divided by `_UNIT`; `inside` are the elements of attention (n * L * P) that lie in slices."""
     count, length = kernels.content.shape[:2]
     attention = attention_logits(kernels, masks, coordinates).sigmoid()
-    gathered = (attention.to(columns.dtype) @ columns).view(count, length, -1)
+    gathered = attention.to(columns.dtype) @ columns
+    gathered = (_precise(gathered) * _UNIT).view(count, length, -1)
     total, weight = gathered[..., :-1], gathered[..., -1].float()
     if inside is None:
         nothing = torch.zeros_like(weight)
         return total, weight, nothing, nothing
-    squares = (attention.square().to(columns.dtype) @ columns[:, -1:]).float()
+    squares = (attention.square().to(columns.dtype) @ columns[:, -1:]).float() * _UNIT
     picked = attention.flatten()[inside].float()
     place = inside // len(columns)
     within = torch.zeros(count * length, device=masks.device).index_add(0, place, picked)
     return total, weight, squares.view(count, length), within.view(count, length)
+
+
+def _precise(x: Tensor) -> Tensor:
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -21,7 +21,7 @@ from dld_d2.modeling.recognition.positional_decoder import PositionalDecoder
 from dld_d2.modeling.recognition.reading import Reading, ScoreMap
 from dld_d2.modeling.spotters.contract import Look, Spotter
 from dld_d2.modeling.spotters.mango.cell_reader import CellReader, ReaderMaps
-from dld_d2.modeling.spotters.mango.cell_rows import CellRows, all_cells, one_cell_each
+from dld_d2.modeling.spotters.mango.cell_rows import CellRows, one_cell_each, several_cells
 from dld_d2.modeling.spotters.mango.character_attention import CharacterAttention
 from dld_d2.modeling.spotters.mango.detection_heads import (
     CategoryHead,
@@ -214,8 +214,7 @@ class MANGOSpotter(Spotter):
         are, if it has a weight, and `loss_rec` of reading."""
         options, reader, maps = self.options, self.reader, self.features(images)
         owners = word_cells(targets, maps.grid)
-        choose = all_cells if options.rows == "cells" else one_cell_each
-        cells = choose(rows, owners, maps.grid)
+        cells = several_cells(rows, owners, maps.grid, every=options.rows == "cells")
         compared, forced = (
             options.mask_loss_weight > 0,
             options.draw_forced(len(cells), self.device),

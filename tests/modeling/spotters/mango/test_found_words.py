@@ -83,9 +83,8 @@ def test_a_rectangle_around_pixels_and_its_score():
     # It grows by area * 1.5 / perimeter.
     grown = find_words(lines, category, extent=(160, 80), stride=4, unclip_ratio=1.5)
     d = 40 * 12 * 1.5 / 104
-    np.testing.assert_allclose(
-        grown.polygons[0], [*np.array(expected), [-d, -d], [d, -d], [d, d], [-d, d]], atol=1e-3
-    )
+    outwards = np.array([[-d, -d], [d, -d], [d, d], [-d, d]])
+    np.testing.assert_allclose(grown.polygons[0], expected + outwards, atol=1e-3)
     assert len(found.at_least(0.5).scores) == 0 and len(found.at_least(0.4).scores) == 1
 
 

@@ -8,7 +8,7 @@ import shapely
 import torch
 from mango_spotter import FIRST, SECOND, mango_input, scenes, targets_and_grid
 
-from dld_d2.modeling.spotters.mango.cell_rows import all_cells, one_cell_each
+from dld_d2.modeling.spotters.mango.cell_rows import one_cell_each, several_cells
 from dld_d2.modeling.spotters.mango.character_slices import along_sides, slices_of
 from dld_d2.modeling.spotters.mango.rasterize import rasterize
 from dld_d2.modeling.spotters.mango.targets import (
@@ -151,7 +151,8 @@ def test_rows_of_all_cells_begin_with_no_word_left_out():
     items = [mango_input(SECOND, seed=1), mango_input([]), mango_input(FIRST)]
     targets, grid = targets_and_grid(items, side=40)
     rows, owners = Rows.of(targets), word_cells(targets, grid)
-    one, every = one_cell_each(rows, owners, grid), all_cells(rows, owners, grid)
+    one = one_cell_each(rows, owners, grid)
+    every = several_cells(rows, owners, grid, every=True)
     assert len(every) > len(one) == 3
     for name in ("number", "image_index", "texts", "sides"):
         torch.testing.assert_close(getattr(every, name)[every.first], getattr(one, name))
@@ -170,6 +171,25 @@ def test_rows_of_all_cells_begin_with_no_word_left_out():
         every.image_index.tolist(), every.number.tolist(), every.texts.tolist(), strict=True
     )
     assert sorted(found) == sorted(expected)
+
+
+def test_another_cell_of_each_word_is_drawn():
+    items = [mango_input(SECOND, seed=1), mango_input([]), mango_input(FIRST)]
+    targets, grid = targets_and_grid(items, side=40)
+    rows, owners = Rows.of(targets), word_cells(targets, grid)
+    one = one_cell_each(rows, owners, grid)
+    torch.manual_seed(0)
+    drawn = set()
+    for _ in range(40):
+        cells = several_cells(rows, owners, grid, every=False)
+        assert cells.number[cells.first].equal(one.number)
+        places = list(zip(cells.image_index.tolist(), cells.number.tolist(), strict=True))
+        assert len(set(places)) == len(places) <= 2 * len(one)
+        words = [owners.owner[place].item() for place in places]
+        assert max(words.count(word) for word in words) <= 2
+        drawn |= set(places)
+    every = several_cells(rows, owners, grid, every=True)
+    assert drawn == set(zip(every.image_index.tolist(), every.number.tolist(), strict=True))
 
 
 @pytest.mark.parametrize("scale", [0.83, 0.5, 0.31])
