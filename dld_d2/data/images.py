@@ -8,7 +8,6 @@ import os
 from typing import Any, BinaryIO
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
 from PIL import Image, ImageCms, UnidentifiedImageError
 
 from dld_d2.data.image_size import exif_orientation
@@ -49,7 +48,7 @@ def read_image(file_name: str | os.PathLike[str], image_format: str) -> np.ndarr
         raise ValueError(f"the order of an image's channels is BGR or RGB, not {image_format!r}")
     name = os.fsdecode(file_name)
     try:
-        file = PathManager.open(name, "rb")
+        file = _open(name)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: there is no such image file") from None
     except Exception as error:
@@ -57,6 +56,15 @@ def read_image(file_name: str | os.PathLike[str], image_format: str) -> np.ndarr
     with file:
         image = _decode(file, name)
     return image if image_format == "BGR" else image[:, :, ::-1]
+
+
+def _open(name: str) -> BinaryIO:
+    if "://" not in name:
+        return open(name, "rb")
+    # Detectron2 takes a second to load, which reading without it shall not pay.
+    from detectron2.utils.file_io import PathManager
+
+    return PathManager.open(name, "rb")
 
 
 def as_bgr(image: ImageLike) -> np.ndarray:

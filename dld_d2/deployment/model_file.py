@@ -37,7 +37,7 @@ from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.spotters.contract import Spotter
 from dld_d2.structures.vocabulary import PRINTABLE_ASCII, Vocabulary
 
-__all__ = ["SUFFIXES", "export_spotter", "load_spotter", "save_spotter"]
+__all__ = ["SUFFIXES", "configured_spotter", "export_spotter", "load_spotter", "save_spotter"]
 
 SUFFIXES = (".pth", ".safetensors")
 _FORMAT = "dld_d2 spotter"
@@ -80,14 +80,26 @@ def export_spotter(
         ValueError: if the weights are of another model than the configured one, or not finite.
     """
     weights, output = cfg.MODEL.WEIGHTS, Path(output)
-    if not weights:
-        raise ConfigError("there are no weights to export: name their file")
     if output.exists() and os.path.exists(weights) and output.samefile(weights):
         raise ConfigError(f"{output}: the result would overwrite the weights it is made of")
     _check_suffix(output)
-    model = build_model(cfg).eval()
-    SpotterCheckpointer(model).load_exactly(weights, checkpointables=[])
+    model = configured_spotter(cfg)
     save_spotter(cfg, model, output, half=half)
+    return model
+
+
+def configured_spotter(cfg: CfgNode) -> Spotter | DynamicSpotter:
+    """The model of a configuration with its weights, MODEL.WEIGHTS, in evaluation mode.
+
+    Raises:
+        ConfigError: without weights.
+        FileNotFoundError: if there is no such file of weights.
+        ValueError: if the weights are of another model than the configured one.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError("there are no weights to export: name their file")
+    model = build_model(cfg).eval()
+    SpotterCheckpointer(model).load_exactly(cfg.MODEL.WEIGHTS, checkpointables=[])
     return model
 
 
