@@ -6,9 +6,9 @@ r"""Score and time readers of photographs side by side, on the same images, with
 A reader is the name of a model that comes with the package, the file of an exported one, or a
 folder of its networks (`dld-d2 export --format onnx`), which ONNX Runtime reads by. With @S behind
 it a student reads at its scale S alone, and any other model of PyTorch's at S of its size.
-`rapidocr` is that package with its defaults, but for one thread and boxes of words. Each image is read by all
-readers in turn, the first one changing from image to image; what is measured is the time from the
-file to its words.
+`rapidocr` is that package with its defaults, but for one thread and boxes of words. Each image is
+read by all readers in turn, the first one changing from image to image; what is measured is the
+time from the file to its words.
 """
 
 from __future__ import annotations
