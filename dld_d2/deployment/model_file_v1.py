@@ -3,6 +3,7 @@ the scales beside the weights."""
 
 from __future__ import annotations
 
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,9 @@ __all__ = ["REMEDY", "from_version_1"]
 
 REMEDY = "make it again with tools/export_student.py"
 
+_MAX_TEXT = 200_000  # characters; Detectron2's keys and this project's take some 20,000
+_MAX_KEYS = 5000
+
 
 def from_version_1(
     path: Path, content: dict[str, Any], state: dict[str, Tensor]
@@ -30,13 +34,21 @@ def from_version_1(
         raise ValueError(f"{path}: its relative_cost is missing or no list of numbers; {REMEDY}")
     if not isinstance(content.get("config"), str):
         raise ValueError(f"{path}: its config is missing or no text; {REMEDY}")
+    if len(content["config"]) > _MAX_TEXT:
+        raise ConfigError(f"{path}: its configuration is longer than {_MAX_TEXT} characters")
     try:
         config = yaml.safe_load(content["config"])
+        if not isinstance(config, dict):
+            raise ConfigError(f"{path}: its configuration holds no keys")
+        # Of a few lines YAML can make more keys than there is time to count.
+        found = dict(islice(leaves(config), _MAX_KEYS + 1))
     except yaml.YAMLError as error:
         raise ConfigError(f"{path}: its configuration is not plain YAML: {error}") from None
-    if not isinstance(config, dict):
-        raise ConfigError(f"{path}: its configuration holds no keys")
-    keys = current_leaves(dict(leaves(config)))
+    except RecursionError:
+        raise ConfigError(f"{path}: its configuration is nested too deep") from None
+    if len(found) > _MAX_KEYS:
+        raise ConfigError(f"{path}: its configuration has more than {_MAX_KEYS} keys")
+    keys = current_leaves(found)
     cfg = default_cfg()
     for key in ("MODEL.META_ARCHITECTURE", "MODEL.DYNAMIC.SPOTTER"):
         if key in keys:

@@ -23,7 +23,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from dld_d2.engine.checkpoint import read_weights, write_whole
+from dld_d2.engine.checkpoint import read_weights
+from dld_d2.engine.whole_files import write_whole
 
 __all__ = ["average_weights"]
 
