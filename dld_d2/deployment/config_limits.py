@@ -31,8 +31,9 @@ _LIMITS: tuple[tuple[str, float, float], ...] = (
     ("MODEL.PIXEL_MEAN", -1e6, 1e6),
     ("MODEL.PIXEL_STD", 1e-6, 1e6),
     ("MODEL.RECOGNITION.MAX_LENGTH", 1, 1000),
-    ("INPUT.MIN_SIZE_TEST", 0, 16384),  # 0 leaves images as they are
-    ("INPUT.MAX_SIZE_TEST", 1, 16384),
+    ("INPUT.MIN_SIZE_TEST", 0, 4096),  # 0 leaves images as they are
+    ("INPUT.MAX_SIZE_TEST", 1, 8192),
+    ("*.NUM_*", 0, 10000),
     ("*.CONV_DIMS", -1, 1e5),  # -1: as many as come in
     ("*_CHANNELS", 1, 1e5),
     ("*_DIM", 1, 1e5),
@@ -110,10 +111,10 @@ def no_larger_than(state: Mapping[str, Tensor] | None) -> Iterator[None]:
 
 def _check_value(key: str, value: Any) -> None:
     least, most = next((low, high) for pattern, low, high in _LIMITS if fnmatchcase(key, pattern))
-    number = 0
-    for item in _flat(value):
-        number += 1
-        if number > _MAX_LENGTH:
+    if key == "INPUT.FORMAT" and value not in ("BGR", "RGB"):
+        raise ValueError(f"is {str(value)[:20]!r}; allowed: BGR and RGB")
+    for number, item in enumerate(_flat(value)):
+        if number == _MAX_LENGTH:
             raise ValueError(f"has more than {_MAX_LENGTH} values")
         if isinstance(item, str):
             if len(item) > _MAX_LENGTH:
@@ -121,7 +122,7 @@ def _check_value(key: str, value: Any) -> None:
         elif isinstance(item, int | float):
             if not isfinite(item) or not (least <= item <= most or isinstance(item, bool)):
                 shown = f"{item:g}" if isinstance(item, float) or abs(item) < 1e15 else "huge"
-                raise ValueError(f"is {shown}; allowed is what is from {least:g} to {most:g}")
+                raise ValueError(f"is {shown}; allowed: {least:g} to {most:g}")
         elif item is not None:
             raise ValueError(f"is a {type(item).__name__}, which no key is")
 

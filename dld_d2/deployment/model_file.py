@@ -177,34 +177,20 @@ def load_spotter(
     if isinstance(model, DynamicSpotter) and recounted & set(opts[::2]):
         # Those of other scales, or counted otherwise, are not the file's.
         state["relative_cost"] = model.relative_cost
-    if misfits := _misfits(model, state):
+    try:
+        model.load_state_dict(state)
+    except RuntimeError as error:
         raise WeightsError(
             f"{path}: its weights do not fit its configuration"
             + (f" with the overrides {' '.join(opts)}" if opts else "")
-            + f": {'; '.join(misfits[:5])}"
-            + (f"; and {len(misfits) - 5} more" if len(misfits) > 5 else "")
-        )
-    model.load_state_dict(state)
+            + f": {one_line(error, 600)}"
+        ) from None
     return cfg, model.eval()
 
 
 def _check_suffix(path: Path) -> None:
     if path.suffix not in SUFFIXES:
         raise ConfigError(f"{path}: a spotter's file ends in {' or '.join(SUFFIXES)}")
-
-
-def _misfits(model: nn.Module, state: dict[str, Tensor]) -> list[str]:
-    """What differs between a model's tensors and a file's, in words."""
-    needed = model.state_dict()
-    return [
-        *(f"{name} is missing" for name in needed if name not in state),
-        *(f"{str(name)[:100]} has no place" for name in state if name not in needed),
-        *(
-            f"{name} is {tuple(state[name].shape)} in the file, {tuple(value.shape)} in the model"
-            for name, value in needed.items()
-            if name in state and state[name].shape != value.shape
-        ),
-    ]
 
 
 def _halved(name: str, value: Tensor) -> Tensor:
@@ -230,8 +216,8 @@ def _build(
         message = f"{source}: {error}"
         if header.made_with != dld_d2.__version__:
             message += (
-                f" (made with dld_d2 {header.made_with[:20]}, this is {dld_d2.__version__}: use that "
-                "version, or a later one)"
+                f" (made with dld_d2 {header.made_with[:20]}, this is {dld_d2.__version__}: use "
+                "that version, or a later one)"
             )
         raise ConfigError(message) from None
     if not {"MODEL.DYNAMIC.SCALES", "MODEL.DYNAMIC.COST"} & set(opts[::2]):

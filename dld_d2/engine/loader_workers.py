@@ -1,4 +1,4 @@
-"""What became of a process that loads data."""
+"""What became of the processes that load data."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ from contextlib import contextmanager
 
 from dld_d2.engine.config_sources import ConfigError
 
-__all__ = ["LoaderWorkerError", "explaining_dead_workers"]
+__all__ = ["LoaderWorkerError", "explaining_workers"]
 
-# PyTorch tells of it by a RuntimeError, at any line of the main process.
+# How PyTorch tells of an error in a worker: by one of the same type with a whole traceback for a
+# message. And of one that ended: by a RuntimeError, at any line of the main process.
+_RAISED = re.compile(r"Caught \w+ in DataLoader worker process \d+\.")
 _DEAD = re.compile(r"DataLoader worker \(pid[^)]*\) (?:is killed by|exited unexpectedly)")
 
 
@@ -19,17 +21,25 @@ class LoaderWorkerError(ConfigError):
 
 
 @contextmanager
-def explaining_dead_workers(num_workers: int) -> Iterator[None]:
-    """Within the context, the end of a loader's worker is told with its probable cause.
+def explaining_workers(num_workers: int) -> Iterator[None]:
+    """Within the context, the end of a loader's worker is told with its probable cause, and an
+    image that a worker cannot read by the message that it has in this process.
 
     Args:
         num_workers: DATALOADER.NUM_WORKERS.
 
     Raises:
-        LoaderWorkerError: in place of what PyTorch raises.
+        LoaderWorkerError: in place of PyTorch's, if a worker ended.
+        OSError, ValueError: of the same type as in the worker.
     """
     try:
         yield
+    except (OSError, ValueError) as error:
+        text = str(error).strip()
+        if not _RAISED.match(text):
+            raise
+        last = text.splitlines()[-1]
+        raise type(error)(last.partition(": ")[2] or last) from error
     except RuntimeError as error:
         if not _DEAD.search(str(error)):
             raise

@@ -37,7 +37,7 @@ from dld_d2.engine.config_sources import ConfigError
 from dld_d2.engine.evaluation.text_spotting import TextSpottingEvaluator, build_evaluator
 from dld_d2.engine.guard import guard_losses
 from dld_d2.engine.hooks import BestCheckpointer, StepSeed
-from dld_d2.engine.loader_workers import explaining_dead_workers
+from dld_d2.engine.loader_workers import explaining_workers
 from dld_d2.engine.optimizer import build_optimizer
 from dld_d2.engine.precision import autocast_in_training, with_possible_precision
 from dld_d2.engine.schedule import with_epoch_schedule
@@ -162,7 +162,7 @@ class SpotterTrainer(DefaultTrainer):
         Raises:
             LoaderWorkerError: if a process that loads data was killed.
         """
-        with explaining_dead_workers(self.cfg.DATALOADER.NUM_WORKERS):
+        with explaining_workers(self.cfg.DATALOADER.NUM_WORKERS):
             return super().train()
 
     def after_train(self) -> None:
@@ -267,7 +267,7 @@ class SpotterTrainer(DefaultTrainer):
                 f"checkpoint in OUTPUT_DIR ({cfg.OUTPUT_DIR})"
             )
         checkpointer.load_exactly(weights, checkpointables=[])
-        with explaining_dead_workers(cfg.DATALOADER.NUM_WORKERS):
+        with explaining_workers(cfg.DATALOADER.NUM_WORKERS):
             results = cls.test(cfg, model)
         if comm.is_main_process():
             verify_results(cfg, results)

@@ -221,7 +221,7 @@ def _not_plain(name: str) -> WeightsError:
     )
 
 
-def one_line(error: Exception) -> str:
-    """Kind and message of an error, cut at 300 characters; what readers raise may be longer."""
+def one_line(error: Exception, limit: int = 300) -> str:
+    """Kind and message of an error, cut at some characters; what readers raise may be longer."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
-    return text if len(text) <= 300 else f"{text[:297]}..."
+    return text if len(text) <= limit else f"{text[: limit - 3]}..."
