@@ -13,7 +13,7 @@ __all__ = ["LoaderWorkerError", "explaining_workers"]
 # How PyTorch tells of an error in a worker: by one of the same type with a whole traceback for a
 # message. And of one that ended: by a RuntimeError, at any line of the main process.
 _RAISED = re.compile(r"Caught \w+ in DataLoader worker process \d+\.")
-_DEAD = re.compile(r"DataLoader worker \(pid[^)]*\) (?:is killed by|exited unexpectedly)")
+_DEAD = re.compile(r"DataLoader worker \(pid.*?\) (?:is killed by|exited unexpectedly)")
 
 
 class LoaderWorkerError(ConfigError):
@@ -43,10 +43,11 @@ def explaining_workers(num_workers: int) -> Iterator[None]:
     except RuntimeError as error:
         if not _DEAD.search(str(error)):
             raise
-        said = str(error).split(".")[0]
+        # The signal may be in the error before it.
+        said = str(error.__cause__ if _DEAD.search(str(error.__cause__)) else error)
         raise LoaderWorkerError(
-            f"DATALOADER.NUM_WORKERS: {said}. {_cause(str(error))} (DATALOADER.NUM_WORKERS is "
-            f"{num_workers}); a training goes on from its last checkpoint with --resume"
+            f"{said.split('.')[0]}. {_cause(said)}. DATALOADER.NUM_WORKERS is {num_workers}; a "
+            "training goes on from its last checkpoint with --resume"
         ) from error
 
 

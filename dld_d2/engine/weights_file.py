@@ -117,8 +117,8 @@ def check_whole(path: str | os.PathLike[str]) -> None:
     """
     name = os.fspath(path)
     refuse_special(name)
-    if not zipfile.is_zipfile(name):
-        raise DamagedFileError(f"{name}: not a whole file of weights (its end is missing)")
+    if not _is_archive(name):
+        raise DamagedFileError(f"{name}: not a whole file of weights (its begin is something else)")
     _check_archive(name)
 
 
@@ -140,17 +140,16 @@ def check_finite(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None
 def _check_archive(name: str) -> bytes:
     """Check the archive that a `.pth` file is; returns its pickle, or that of an older PyTorch,
     which made no archives and no sums."""
-    if not zipfile.is_zipfile(name):
+    if not _is_archive(name):
         return Path(name).read_bytes()
     try:
         with zipfile.ZipFile(name) as archive:
             parts = archive.infolist()
-            if any(part.compress_type != zipfile.ZIP_STORED for part in parts) or sum(
-                part.file_size for part in parts
-            ) > os.path.getsize(name):
+            unpacked = sum(part.file_size for part in parts)
+            if unpacked > os.path.getsize(name):
                 raise WeightsError(
-                    f"{name}: not loaded, because it is compressed, as PyTorch never does, and "
-                    f"would take {sum(part.file_size for part in parts) / 1e6:,.0f} MB"
+                    f"{name}: not loaded, because it would take {unpacked / 1e6:,.0f} MB, more "
+                    "than the file: it is compressed, as PyTorch never does, or damaged"
                 )
             # With set_crc32_options(False) PyTorch leaves out all sums.
             if any(part.CRC for part in parts) and (bad := archive.testzip()):
@@ -158,11 +157,19 @@ def _check_archive(name: str) -> bytes:
                     f"{name}: damaged: {bad} in it is not what was written (its CRC-32 differs)"
                 )
             pickles = [part for part in parts if part.filename.endswith("data.pkl")]
+            for part in pickles:
+                part.CRC = None  # already compared
             return b"".join(archive.read(part) for part in pickles)
     except WeightsError:
         raise
     except Exception as error:  # a reader of damaged bytes may raise anything
         raise _not_whole(name, error) from None
+
+
+def _is_archive(name: str) -> bool:
+    """As PyTorch tells."""
+    with open(name, "rb") as file:
+        return file.read(4) == b"PK\x03\x04"
 
 
 def _check_sum(name: str) -> None:

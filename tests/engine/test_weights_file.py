@@ -85,7 +85,7 @@ def test_64_flipped_bits_are_noticed(file, tensors, tmp_path, seed):
     for whole, read in ((file, read_pth), (tensors, read_safetensors)):
         damaged = tmp_path / f"damaged{whole.suffix}"
         damaged.write_bytes(flipped(whole.read_bytes(), 64, seed))
-        with pytest.raises(DamagedFileError, match=rf"damaged{whole.suffix}: ") as told:
+        with pytest.raises(WeightsError, match=rf"damaged{whole.suffix}: ") as told:
             read(damaged)
         assert "\n" not in str(told.value) and len(str(told.value)) < 600
 
@@ -97,7 +97,7 @@ def test_one_flipped_bit_in_a_weight_is_noticed_and_named(file, tensors, tmp_pat
         content[content.index(weight) + 1000] ^= 1
         damaged = tmp_path / f"damaged{whole.suffix}"
         damaged.write_bytes(content)
-        with pytest.raises(DamagedFileError, match="damaged: .*(CRC-32|SHA-256) differs"):
+        with pytest.raises(DamagedFileError, match=r"damaged: .*(CRC-32|SHA-256) differs"):
             read(damaged)
 
 
@@ -135,9 +135,7 @@ def test_what_inflates_is_refused_before_it_does(tmp_path, extra):
     os.remove(tmp_path / "big.pth")
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     for read in (read_pth, check_whole, read_weights):
-        with pytest.raises(
-            WeightsError, match=r"bomb\.pth: not loaded, because it is compr.*40 MB"
-        ):
+        with pytest.raises(WeightsError, match=r"bomb\.pth: not loaded, .* 40 MB.*compressed"):
             read(bomb)
     with pytest.raises(WeightsError, match="compressed"):
         convert(bomb, tmp_path / "out.pth")
