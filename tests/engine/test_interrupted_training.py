@@ -5,12 +5,15 @@ import errno
 import json
 import logging
 import os
+import signal
 
 import pytest
 import torch
-from runs import StopAt, assert_same, load, spawn
-from test_trainer import SCRIPT
+import torch.multiprocessing as mp
+from killed_training import STAGES, damage, end_of, start
+from runs import StopAt, assert_same, load
 from tiny_training import TinyTrainer, tiny_cfg, train
+from torch import distributed as dist
 
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.setup import ConfigError
@@ -27,14 +30,6 @@ def undisturbed(tmp_path_factory):
 def stop(folder, at, *opts, resume=True):
     with pytest.raises(KeyboardInterrupt):
         train(tiny_cfg(folder, *opts), resume, StopAt(at))
-
-
-def damage(file):
-    """Flip a bit of each of 64 bytes in the middle."""
-    content = bytearray(file.read_bytes())
-    for place in range(len(content) // 2, len(content) // 2 + 64):
-        content[place] ^= 4
-    file.write_bytes(content)
 
 
 def checkpoints(folder):
@@ -131,23 +126,39 @@ def test_a_damaged_record_is_no_harm(undisturbed, tmp_path, record):
     assert_same(load(undisturbed), load(tmp_path))
 
 
+def resume_in_process(rank, folder, widths):
+    """One of two processes of a run: what it resumed from, or why it did not."""
+    dist.init_process_group("gloo", f"file://{folder}/rendezvous", rank=rank, world_size=2)
+    model = torch.nn.Linear(2, widths[rank])
+    checkpointer = SpotterCheckpointer(model, str(folder))
+    if rank == 1:  # as if its view of the folder were older
+        checkpointer._find_whole = lambda: str(folder / "second.pth")
+    try:
+        told = checkpointer.resume_or_load("")["iteration"]
+    except ConfigError as error:
+        told = str(error)
+    (folder / f"told_{rank}.json").write_text(json.dumps(told))
+
+
+def resumed_by_two(folder, widths=(3, 3)):
+    (folder / "rendezvous").unlink(missing_ok=True)
+    mp.start_processes(resume_in_process, (folder, widths), nprocs=2, start_method="fork")
+    return [json.loads((folder / f"told_{rank}.json").read_text()) for rank in range(2)]
+
+
 def test_two_processes_take_the_same_checkpoint(tmp_path):
-    command = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", SCRIPT]
-    opts = ["SOLVER.MAX_ITER", "7"]
-    for folder in ("disturbed", "whole"):
-        done = spawn(*command, str(tmp_path / folder), *opts)
-        assert done.returncode == 0, done.stderr
-    for name in ("model_final.pth", "model_0000005.pth"):
-        damage(tmp_path / "disturbed" / name)
-    done = spawn(*command, str(tmp_path / "disturbed"), "--resume", *opts)
-    assert done.returncode == 0, done.stderr
-    assert_same(load(tmp_path / "whole"), load(tmp_path / "disturbed"))
-    # Where there is none, none of the two waits for the other.
-    for name in checkpoints(tmp_path / "disturbed"):
-        damage(tmp_path / "disturbed" / name)
-    done = spawn(*command, str(tmp_path / "disturbed"), "--resume", *opts)
-    assert done.returncode not in (0, -9)
-    assert "there is no whole checkpoint to resume from" in done.stderr
+    checkpointer = SpotterCheckpointer(torch.nn.Linear(2, 3), str(tmp_path))
+    for number, name in enumerate(("first", "second")):
+        checkpointer.save(name, iteration=number)
+    assert resumed_by_two(tmp_path) == [1, 1]
+    damage(tmp_path / "second.pth")
+    assert resumed_by_two(tmp_path) == [0, 0]
+    # Where one cannot go on, the other does not wait for it.
+    own, other = reversed(resumed_by_two(tmp_path, widths=(3, 4)))
+    assert "belongs to this model" in own and other.startswith("process 1 cannot go on from")
+    damage(tmp_path / "first.pth")
+    own, other = resumed_by_two(tmp_path)
+    assert own == other and "there is no whole checkpoint" in own
 
 
 class FullAfter:
@@ -191,3 +202,14 @@ def test_best_weights_and_trainers_are_as_they_were(tmp_path):
     trainer.train()
     names = json.loads((tmp_path / "checkpoints.json").read_text())
     assert "model_best.pth" not in names and (tmp_path / "model_best.pth").exists()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_kill_while_a_checkpoint_is_written(undisturbed, tmp_path, stage):
+    """`killed_training.py` does so twenty times."""
+    cfg = tiny_cfg(tmp_path)
+    assert end_of(start(cfg, stage, 8)) == -signal.SIGKILL
+    assert end_of(start(cfg)) == 0
+    assert_same(load(undisturbed), load(tmp_path))
+    assert checkpoints(tmp_path) == checkpoints(undisturbed)
+    assert not list(tmp_path.glob(".*.part"))
