@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatchcase
-from math import isfinite
 from typing import Any
 
 from torch import Tensor, nn
@@ -120,8 +119,9 @@ def _check_value(key: str, value: Any) -> None:
             if len(item) > _MAX_LENGTH:
                 raise ValueError(f"is a text of {len(item)} characters")
         elif isinstance(item, int | float):
-            if not isfinite(item) or not (least <= item <= most or isinstance(item, bool)):
-                shown = f"{item:g}" if isinstance(item, float) or abs(item) < 1e15 else "huge"
+            # What is compared with NaN is false.
+            if not (least <= item <= most or isinstance(item, bool)):
+                shown = "huge" if isinstance(item, int) and abs(item) > 1e15 else f"{item:g}"
                 raise ValueError(f"is {shown}; allowed: {least:g} to {most:g}")
         elif item is not None:
             raise ValueError(f"is a {type(item).__name__}, which no key is")

@@ -172,7 +172,7 @@ def load_spotter(
     header, state = _read(path)
     cfg, model = _build(str(path), header, opts, state)
     if isinstance(model, DynamicSpotter) and "relative_cost" not in state:
-        raise ValueError(f"{path}: the costs of its scales are missing; {REMEDY}")
+        raise WeightsError(f"{path}: the costs of its scales are missing; {REMEDY}")
     recounted = {"MODEL.DYNAMIC.SCALES", "MODEL.DYNAMIC.COST", "MODEL.DYNAMIC.COST_EXPONENT"}
     if isinstance(model, DynamicSpotter) and recounted & set(opts[::2]):
         # Those of other scales, or counted otherwise, are not the file's.
@@ -236,7 +236,7 @@ def _build(
         try:
             keys_of(cfg)
         except ConfigError as error:
-            raise ValueError(f"{source}: {error}") from None
+            raise ConfigError(f"{source}: {error}") from None
         cfg.freeze()
         try:
             with no_larger_than(state):
@@ -263,7 +263,7 @@ def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
     except DamagedFileError as error:
         raise DamagedFileError(f"{error}; {REMEDY}") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(
+        raise WeightsError(
             f"{path}: not an exported spotter; to make one of a training's weights, run "
             f"tools/export_student.py --config-file CONFIG --weights {path} --output FILE"
         )

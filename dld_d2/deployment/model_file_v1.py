@@ -15,6 +15,7 @@ from dld_d2.deployment.inference_keys import inference_config, keys_of
 from dld_d2.engine.config_sources import ConfigError, leaves
 from dld_d2.engine.renamed_keys import current_leaves
 from dld_d2.engine.setup import default_cfg, set_key
+from dld_d2.engine.weights_file import WeightsError
 from dld_d2.modeling.old_names import current_names
 
 __all__ = ["REMEDY", "from_version_1"]
@@ -31,9 +32,9 @@ def from_version_1(
     """A file of version 1 as one of this version."""
     cost = content.get("relative_cost")
     if not isinstance(cost, list) or not all(type(c) is float for c in cost):
-        raise ValueError(f"{path}: its relative_cost is missing or no list of numbers; {REMEDY}")
+        raise WeightsError(f"{path}: its relative_cost is missing or no list of numbers; {REMEDY}")
     if not isinstance(content.get("config"), str):
-        raise ValueError(f"{path}: its config is missing or no text; {REMEDY}")
+        raise WeightsError(f"{path}: its config is missing or no text; {REMEDY}")
     if len(content["config"]) > _MAX_TEXT:
         raise ConfigError(f"{path}: its configuration is longer than {_MAX_TEXT} characters")
     try:
@@ -56,7 +57,7 @@ def from_version_1(
     try:
         patterns = keys_of(cfg)
     except ConfigError as error:
-        raise ValueError(f"{path}: {error}") from None
+        raise WeightsError(f"{path}: {error}") from None
     state = dict(current_names(state))
     if cost:
         state["relative_cost"] = torch.tensor(cost)

@@ -21,4 +21,4 @@ def refuse_special(path: str | os.PathLike[str]) -> None:
         return
     if not stat.S_ISREG(mode):
         kind = "a folder" if stat.S_ISDIR(mode) else "a named pipe or a device"
-        raise OSError(f"{os.fsdecode(path)}: is no file, but {kind}")
+        raise OSError(f"{os.fsdecode(path)}: cannot be read: it is {kind}, not a file")

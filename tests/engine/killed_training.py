@@ -114,14 +114,12 @@ class SmallDisk:
 
     def fill(self):
         """Leave no room at all."""
-        with open(self.folder / "filler", "wb") as file:
-            for size in (4096, 1):
-                try:
-                    while True:
-                        file.write(b"0" * size)
-                        file.flush()
-                except OSError:
-                    continue
+        with open(self.folder / "filler", "wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"0" * 4096)
+            except OSError:
+                return
 
     def empty(self):
         (self.folder / "filler").unlink()
