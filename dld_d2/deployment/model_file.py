@@ -267,7 +267,9 @@ def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
             f"{path}: not an exported spotter; to make one of a training's weights, run "
             f"tools/export_student.py --config-file CONFIG --weights {path} --output FILE"
         )
-    if not isinstance(state, dict) or not all(isinstance(v, Tensor) for v in state.values()):
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
         raise WeightsError(f"{path}: its weights are missing; {REMEDY}")
     version = content.get("version")
     if type(version) is not int or version < 1:

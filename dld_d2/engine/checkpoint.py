@@ -262,11 +262,7 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
         raise FileNotFoundError(f"there are no weights at {filename!r}")
     _check_suffix(filename)
     loaded = _load(filename)
-    weights = loaded.get("model", loaded)
-    for name, value in weights.items():
-        if not isinstance(value, torch.Tensor):
-            raise WeightsError(f"{filename}: {name} is no tensor; this is no file of weights")
-    return weights
+    return loaded.get("model", loaded)
 
 
 def _check_suffix(filename: str) -> None:
@@ -285,8 +281,19 @@ def _load(filename: str) -> dict[str, Any]:
         loaded = read_pth(filename)
     if not isinstance(loaded, dict):
         raise WeightsError(f"{filename}: expected a state dict, found {type(loaded).__name__}")
-    if isinstance(loaded.get("model"), dict):
-        check_finite(filename, loaded["model"])
-        return loaded | {"model": current_names(loaded["model"])}
-    check_finite(filename, loaded)
-    return current_names(loaded)
+    state = loaded.get("model", loaded)
+    _check_state(filename, state)
+    if state is loaded:
+        return current_names(state)
+    return loaded | {"model": current_names(state)}
+
+
+def _check_state(filename: str, state: Any) -> None:
+    if not isinstance(state, dict):
+        raise WeightsError(f"{filename}: its model is a {type(state).__name__}, no state dict")
+    for name, value in state.items():
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise WeightsError(
+                f"{filename}: {name!s:.100} is no tensor; this is no file of weights"
+            )
+    check_finite(filename, state)

@@ -122,15 +122,13 @@ def check_whole(path: str | os.PathLike[str]) -> None:
     _check_archive(name)
 
 
-def check_finite(path: str | os.PathLike[str], state: Mapping[str, Any]) -> None:
+def check_finite(path: str | os.PathLike[str], state: Mapping[str, Tensor]) -> None:
     """
     Raises:
         WeightsError: naming the file and the first tensor that is infinite or NaN somewhere.
     """
     for name, value in state.items():
-        if not isinstance(value, Tensor) or not value.is_floating_point():
-            continue
-        if not torch.isfinite(value).all():
+        if value.is_floating_point() and not torch.isfinite(value).all():
             raise WeightsError(
                 f"{os.fspath(path)}: {name} holds infinite or NaN values, with which nothing is "
                 "read; take a checkpoint from before they came up"
@@ -206,6 +204,8 @@ def _check_memory(name: str, content: Any) -> None:
     while left:
         value = left.pop()
         if isinstance(value, Tensor):
+            if value.layout != torch.strided or value.is_quantized or value.device.type != "cpu":
+                raise _not_plain(name)
             size += value.numel() * value.element_size()
         elif isinstance(value, dict | list | tuple) and id(value) not in seen:
             seen.add(id(value))

@@ -193,6 +193,37 @@ def test_what_is_no_tensor_is_refused(tmp_path, value, zipped):
     assert not RunsCode.ran
 
 
+@pytest.mark.parametrize(
+    "value",
+    [
+        torch.zeros(3, 3).to_sparse(),
+        torch.zeros(3, device="meta"),
+        torch.quantize_per_tensor(torch.zeros(3), 1.0, 0, torch.qint8),
+    ],
+)
+def test_tensors_without_plain_values_are_refused(tmp_path, value):
+    torch.save({"model": {"x": value}}, tmp_path / "w.pth")
+    with pytest.raises(WeightsError, match=r"w\.pth: not loaded"):
+        read_pth(tmp_path / "w.pth")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1], "expected a state dict, found list"),
+        ({"state_dict": state()}, "state_dict is no tensor; this is no file of weights"),
+        ({"model": [1]}, "its model is a list"),
+        ({"model": {"a": 1}}, "a is no tensor"),
+        ({"model": {7: torch.zeros(1)}}, "7 is no tensor"),
+    ],
+)
+def test_what_holds_no_weights_is_named(tmp_path, content, message):
+    torch.save(content, tmp_path / "w.pth")
+    for read in (read_weights, SpotterCheckpointer(torch.nn.Linear(2, 3)).load):
+        with pytest.raises(ConfigError, match=rf"w\.pth: {message}"):
+            read(str(tmp_path / "w.pth"))
+
+
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_not_loaded(tmp_path, value):
     model = torch.nn.Linear(2, 3)
