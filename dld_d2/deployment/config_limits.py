@@ -27,23 +27,23 @@ _MAX_KEYS = 1000
 
 # By patterns of their names, the first that fits: the least and the greatest number allowed.
 _LIMITS: tuple[tuple[str, float, float], ...] = (
-    ("MODEL.PIXEL_MEAN", -1e6, 1e6),
-    ("MODEL.PIXEL_STD", 1e-6, 1e6),
+    ("MODEL.PIXEL_MEAN", -1_000_000, 1_000_000),
+    ("MODEL.PIXEL_STD", 1e-6, 1_000_000),
     ("MODEL.RECOGNITION.MAX_LENGTH", 1, 1000),
     ("INPUT.MIN_SIZE_TEST", 0, 4096),  # 0 leaves images as they are
     ("INPUT.MAX_SIZE_TEST", 1, 8192),
     ("*.NUM_*", 0, 10000),
-    ("*.CONV_DIMS", -1, 1e5),  # -1: as many as come in
-    ("*_CHANNELS", 1, 1e5),
-    ("*_DIM", 1, 1e5),
+    ("*.CONV_DIMS", -1, 100_000),  # -1: as many as come in
+    ("*_CHANNELS", 1, 100_000),
+    ("*_DIM", 1, 100_000),
     ("*POOLER_RESOLUTION*", 1, 512),
     ("*SAMPLING_RATIO*", 0, 64),
-    ("*TOPK_TEST", 1, 1e6),
-    ("TEST.DETECTIONS_PER_IMAGE", 1, 1e4),
-    ("MODEL.ANCHOR_GENERATOR.SIZES", 1e-3, 1e6),
-    ("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", 1e-6, 1e6),
+    ("*TOPK_TEST", 1, 1_000_000),
+    ("TEST.DETECTIONS_PER_IMAGE", 1, 10_000),
+    ("MODEL.ANCHOR_GENERATOR.SIZES", 1e-3, 1_000_000),
+    ("MODEL.ANCHOR_GENERATOR.ASPECT_RATIOS", 1e-6, 1_000_000),
     ("MODEL.DYNAMIC.SCALES", 0.01, 1),
-    ("*", -1e6, 1e6),
+    ("*", -1_000_000, 1_000_000),
 )
 
 
@@ -92,7 +92,7 @@ def no_larger_than(state: Mapping[str, Tensor] | None) -> Iterator[None]:
         values += 0 if value is None else value.numel()
         if tensors > most or values > most_values:
             raise ValueError(
-                "its configuration is of a far larger model than its weights: "
+                "it is of a far larger model than its weights: "
                 f"{type(module).__name__} would get a {name} of shape "
                 f"{() if value is None else tuple(value.shape)}"
             )
@@ -121,10 +121,15 @@ def _check_value(key: str, value: Any) -> None:
         elif isinstance(item, int | float):
             # What is compared with NaN is false.
             if not (least <= item <= most or isinstance(item, bool)):
-                shown = "huge" if isinstance(item, int) and abs(item) > 1e15 else f"{item:g}"
-                raise ValueError(f"is {shown}; allowed: {least:g} to {most:g}")
+                raise ValueError(f"is {_shown(item)}; allowed: {_shown(least)} to {_shown(most)}")
         elif item is not None:
             raise ValueError(f"is a {type(item).__name__}, which no key is")
+
+
+def _shown(number: float) -> str:
+    if abs(number) > 1e15:
+        return "huge"
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def _flat(value: Any, depth: int = 0) -> Iterator[Any]:
