@@ -100,7 +100,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # The gradient norm over all parameters together is clipped at this value; 0 turns it off.
     # (Detectron2's SOLVER.CLIP_GRADIENTS "norm" clips each parameter by itself.)
     cfg.SOLVER.CLIP_TOTAL_NORM = 35.0
-    # Periodic checkpoints that are kept, the latest ones; 0 keeps all.
+    # Periodic checkpoints that are kept, the latest ones over all starts of a training; 0 keeps
+    # all. With 1 there is none to go back to if the last one is damaged.
     cfg.SOLVER.CHECKPOINTS_TO_KEEP = 2
     # Type of mixed-precision computations (SOLVER.AMP.ENABLED): "float16" or "bfloat16".
     cfg.SOLVER.AMP.PRECISION = "float16"

@@ -208,7 +208,7 @@ def load_teacher(cfg: CfgNode) -> Spotter:
     try:
         SpotterCheckpointer(teacher).load_exactly(file, prefix="spotter.", checkpointables=[])
     except ValueError as error:
-        raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: {file}: {error}") from None
+        raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: {error}") from None
     return teacher
 
 
@@ -233,7 +233,7 @@ def _start_selector(cfg: CfgNode, selector: nn.Module) -> None:
     try:
         SpotterCheckpointer(estimator).load_exactly(file, checkpointables=[])
     except ValueError as error:
-        raise ConfigError(f"MODEL.DISTILL.SELECTOR.WEIGHTS: {file}: {error}") from None
+        raise ConfigError(f"MODEL.DISTILL.SELECTOR.WEIGHTS: {error}") from None
     learnt = estimator.selector.state_dict()
     fresh = {k: v for k, v in selector.state_dict().items() if k.startswith("classifier.")}
     selector.load_state_dict(learnt | fresh)

@@ -37,6 +37,7 @@ from dld_d2.engine.config_sources import ConfigError
 from dld_d2.engine.evaluation.text_spotting import TextSpottingEvaluator, build_evaluator
 from dld_d2.engine.guard import guard_losses
 from dld_d2.engine.hooks import BestCheckpointer, StepSeed
+from dld_d2.engine.loader_workers import explaining_workers
 from dld_d2.engine.optimizer import build_optimizer
 from dld_d2.engine.precision import autocast_in_training, with_possible_precision
 from dld_d2.engine.schedule import with_epoch_schedule
@@ -98,6 +99,7 @@ class SpotterTrainer(DefaultTrainer):
 
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = self.build_checkpointer(cfg, model)
+        self.checkpointer.max_to_keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -125,18 +127,20 @@ class SpotterTrainer(DefaultTrainer):
         return SpotterCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint of OUTPUT_DIR, if asked to and there is one; else start
-        from MODEL.WEIGHTS, or from random weights if that is empty."""
-        found = self.checkpointer.has_checkpoint()
-        # Nobody may touch `last_checkpoint` before all processes have looked.
-        comm.synchronize()
-        if found and not resume:
-            logger.warning(
-                f"{self.cfg.OUTPUT_DIR} holds checkpoints of an earlier training. This one starts "
-                "anew and will overwrite them; --resume would have gone on with the earlier one."
-            )
-            self.checkpointer.forget_last_checkpoint()
-        if resume and not found:
+        """Go on from the last whole checkpoint of OUTPUT_DIR, if asked to and there is one; else
+        start from MODEL.WEIGHTS, or from random weights if that is empty."""
+        # As the main process sees it: no other may go another way.
+        found = comm.all_gather(self.checkpointer.has_checkpoint())[0]
+        self.checkpointer.clear_unfinished()
+        if not resume:
+            if found:
+                logger.warning(
+                    f"{self.cfg.OUTPUT_DIR} holds checkpoints of an earlier training. This one "
+                    "starts anew and will overwrite them; --resume would have gone on with the "
+                    "earlier one."
+                )
+            self.checkpointer.start_anew()
+        elif not found:
             logger.info(f"There is no checkpoint in {self.cfg.OUTPUT_DIR} to resume from")
         self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume and found)
         if resume and found:
@@ -146,14 +150,20 @@ class SpotterTrainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         cfg = self.cfg
         built = [self._step_seed, *super().build_hooks()]
-        for hook in built:
-            if isinstance(hook, hooks.PeriodicCheckpointer):
-                hook.max_to_keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
         if cfg.TEST.BEST_METRIC and comm.is_main_process():
             # The last hook writes the metrics of all others.
             best = BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, cfg.TEST.BEST_METRIC)
             built.insert(-1, best)
         return built
+
+    def train(self) -> Any:
+        """As in Detectron2.
+
+        Raises:
+            LoaderWorkerError: if a process that loads data was killed.
+        """
+        with explaining_workers(self.cfg.DATALOADER.NUM_WORKERS):
+            return super().train()
 
     def after_train(self) -> None:
         if self.iter < self.max_iter:
@@ -232,14 +242,16 @@ class SpotterTrainer(DefaultTrainer):
 
         Args:
             cfg: configuration.
-            resume: take the last checkpoint of OUTPUT_DIR instead, if there is one.
+            resume: take the last whole checkpoint of OUTPUT_DIR instead, if there is one.
 
         Returns:
             As `test`.
 
         Raises:
             ConfigError: without weights or without DATASETS.TEST, and as `test`.
-            ValueError: if the weights are of another model.
+            WeightsError: if the weights are of another model or cannot be used, see
+                `SpotterCheckpointer`.
+            LoaderWorkerError: if a process that loads data was killed.
         """
         if not cfg.DATASETS.TEST:
             raise ConfigError("DATASETS.TEST is empty: there is nothing to evaluate on")
@@ -247,15 +259,16 @@ class SpotterTrainer(DefaultTrainer):
         model = cls.build_model(cfg)
         checkpointer = SpotterCheckpointer(model, cfg.OUTPUT_DIR)
         weights = cfg.MODEL.WEIGHTS
-        if resume and checkpointer.has_checkpoint():
-            weights = checkpointer.get_checkpoint_file()
+        if resume:
+            weights = checkpointer.last_whole_checkpoint() or weights
         if not weights:
             raise ConfigError(
                 "evaluation needs weights: give MODEL.WEIGHTS FILE.pth, or --resume for the last "
                 f"checkpoint in OUTPUT_DIR ({cfg.OUTPUT_DIR})"
             )
         checkpointer.load_exactly(weights, checkpointables=[])
-        results = cls.test(cfg, model)
+        with explaining_workers(cfg.DATALOADER.NUM_WORKERS):
+            results = cls.test(cfg, model)
         if comm.is_main_process():
             verify_results(cfg, results)
         return results

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dld_d2.evaluation.words import EvaluationInputError
+from dld_d2.structures.files import refuse_special
+from dld_d2.structures.pixels import pillow_to_bgr
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 COLOURS = {
@@ -64,8 +66,9 @@ def draw_image(photograph: str | Path, record: dict[str, object]) -> Image.Image
     truths likewise; the ground truth of a pair is a thin white outline. A label shows the ground
     truth on black and, beside it, the reading on the colour of its outcome.
     """
+    refuse_special(photograph)
     with Image.open(photograph) as opened:
-        picture = opened.convert("RGB")
+        picture = Image.fromarray(np.ascontiguousarray(pillow_to_bgr(opened)[:, :, ::-1]))
     scale = max(1.0, _MIN_LONG_SIDE / max(picture.size))
     picture = picture.resize([round(side * scale) for side in picture.size])
     truths, detections = record["ground_truth"], record["detections"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import string
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ class Vocabulary:
     def __init__(self, characters: str = PRINTABLE_ASCII) -> None:
         if not characters:
             raise ValueError("a vocabulary needs at least one character")
-        repeated = sorted({c for c in characters if characters.count(c) > 1})
+        repeated = sorted(c for c, times in Counter(characters).items() if times > 1)
         if repeated:
             raise ValueError(f"characters occur twice in the vocabulary: {repeated}")
         self.characters = characters

@@ -14,6 +14,7 @@ from dld_d2.data.aug_input import TextAugInput
 from dld_d2.data.augmentation import (
     RandomColorJitter,
     RandomCropKeepingInstances,
+    ResizeShortestEdge,
     build_augmentations,
 )
 from dld_d2.engine.setup import setup_cfg
@@ -91,7 +92,7 @@ def test_builder_gives_the_order_crop_scale_rotation_colour():
     kinds = [getattr(a, "aug", a) for a in build_augmentations(cfg_with(), True)]
     assert [type(a) for a in kinds] == [
         RandomCropKeepingInstances,
-        T.ResizeShortestEdge,
+        ResizeShortestEdge,
         T.RandomRotation,
         RandomColorJitter,
     ]
