@@ -169,6 +169,7 @@ def _all_overlaps(
         yield from compute_overlaps(
             [[word.polygon for word in truth_words[key]] for key in some],
             [[word.polygon for word in det_words[key]] for key in some],
+            names=some,
         )
 
 
