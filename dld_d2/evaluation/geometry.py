@@ -131,7 +131,7 @@ class Overlaps:
 
 
 def as_written(threshold: float) -> Fraction:
-    """The decimal number that a float was written as: 3/10 for 0.3, whose bits are a little less."""
+    """The decimal number that a float was written as: 3/10 for 0.3, whose bits are less."""
     return Fraction(repr(float(threshold)))
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import shapely
 
 __all__ = [
+    "FEW_VERTICES",
     "MAX_COORDINATE",
     "MAX_CROSSINGS",
     "MAX_TEXT_LENGTH",
@@ -28,9 +29,9 @@ MAX_VERTICES = 1_000
 simplified has a few hundred."""
 
 MAX_CROSSINGS = 100
-"""Pairs of edges of one polygon that meet, but for neighbours: a slip of an annotator's hand makes
-one or two, a mask's outline none. The regions that a polygon encloses grow with this number, not
-with its vertices."""
+"""How often the edges of one polygon cross each other: a slip of an annotator's hand makes one or
+two crossings, a mask's outline none. Points in random order make n * n / 8, and each encloses a
+region of its own."""
 
 MAX_TEXT_LENGTH = 1_000
 """Characters of one transcription: whole lines of text stay below 200."""
@@ -38,9 +39,8 @@ MAX_TEXT_LENGTH = 1_000
 MAX_WORDS = 20_000
 """Of one image: a densely printed page of a newspaper has some thousand."""
 
-# A polygon of fewer vertices cannot reach MAX_CROSSINGS: each of its n edges has n - 3 others that
-# are no neighbours.
-_FEW_VERTICES = 15
+FEW_VERTICES = 15
+"""A polygon of so few cannot reach `MAX_CROSSINGS`: each edge has 12 others but its neighbours."""
 
 
 def check_polygon(points: np.ndarray) -> None:
@@ -63,13 +63,13 @@ def check_polygon(points: np.ndarray) -> None:
         raise ValueError(
             f"a coordinate is NaN, infinite or beyond {MAX_COORDINATE} pixels ({largest:g})"
         )
-    if len(points) <= _FEW_VERTICES or shapely.is_valid(shapely.Polygon(points)):
+    if len(points) <= FEW_VERTICES or shapely.is_valid(shapely.Polygon(points)):
         return
     crossings = _count_crossings(points)
     if crossings > MAX_CROSSINGS:
         raise ValueError(
-            f"the polygon crosses or touches itself {crossings} times, more than {MAX_CROSSINGS}; "
-            "are its points in order?"
+            f"the polygon crosses itself {crossings} times, more than {MAX_CROSSINGS}; are its "
+            "points in order?"
         )
 
 
@@ -87,25 +87,20 @@ def check_text(text: str) -> None:
 
 
 def _count_crossings(points: np.ndarray) -> int:
-    """Pairs of edges that share a point, neighbours left out; repeated vertices count once."""
-    ring = points[(points != np.roll(points, 1, axis=0)).any(axis=1)]
-    count = len(ring)
-    if count < 4:
-        return 0
-    after = np.roll(ring, -1, axis=0)
-    low, high = np.minimum(ring, after), np.maximum(ring, after)
-    first, second = np.triu_indices(count, k=2)
+    """Pairs of edges that cross; such that only touch, or lie upon each other, do not count."""
+    after = np.roll(points, -1, axis=0)
+    low, high = np.minimum(points, after), np.maximum(points, after)
+    first, second = np.triu_indices(len(points), k=2)
     boxes_meet = ((low[first] <= high[second]) & (low[second] <= high[first])).all(axis=1)
-    boxes_meet &= (first > 0) | (second < count - 1)  # the last edge is the first one's neighbour
     first, second = first[boxes_meet], second[boxes_meet]
 
     def divides(i: np.ndarray, j: np.ndarray) -> np.ndarray:
-        """Whether the ends of the edges j do not lie on one side of the lines through edges i."""
-        x, y = (after[i] - ring[i]).T
+        """Whether the ends of the edges j lie on two sides of the lines through the edges i."""
+        x, y = (after[i] - points[i]).T
         sides = [
-            x * (end[:, 1] - ring[i, 1]) - y * (end[:, 0] - ring[i, 0])
-            for end in (ring[j], after[j])
+            x * (end[:, 1] - points[i, 1]) - y * (end[:, 0] - points[i, 0])
+            for end in (points[j], after[j])
         ]
-        return np.sign(sides[0]) * np.sign(sides[1]) <= 0
+        return np.sign(sides[0]) * np.sign(sides[1]) < 0
 
     return int((divides(first, second) & divides(second, first)).sum())
