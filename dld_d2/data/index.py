@@ -27,6 +27,7 @@ import numpy as np
 
 from dld_d2.data.records import ImageRecord
 from dld_d2.data.report import AnnotationError
+from dld_d2.structures.regular_file import check_regular_file
 
 __all__ = ["COLUMNS", "INDEX_KIND", "INDEX_VERSION", "OFFSETS", "TextIndex", "pack"]
 
@@ -116,7 +117,7 @@ class TextIndex:
             path = folder / f"{name}.npy"
             try:
                 arrays[name] = _map_array(path)
-            except (OSError, ValueError, EOFError) as error:
+            except (OSError, ValueError, EOFError, MemoryError, RecursionError) as error:
                 raise AnnotationError(f"{path}: {error}; {_MAKE_AGAIN}") from None
         return cls(arrays, folder)
 
@@ -136,6 +137,7 @@ class TextIndex:
                 len(offsets) != len(self._arrays[owner]) + 1
                 or offsets[0] != 0
                 or offsets[-1] != len(self._arrays[target])
+                or (np.diff(offsets) < 0).any()
             ):
                 raise AnnotationError(
                     f"{where}: array {name} fits neither {owner} nor {target}; {_MAKE_AGAIN}"
@@ -191,6 +193,7 @@ class TextIndex:
         return (self[i] for i in range(len(self)))
 
 
+_EMPTY_ARRAY_BYTES = 1024  # more than the header of one
 _MAKE_AGAIN = "make the index again with tools/prepare_dataset.py"
 
 
@@ -202,12 +205,13 @@ def read_info(folder: Path) -> dict[str, Any]:
     """
     path = folder / "index.json"
     try:
+        check_regular_file(path)
         info = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AnnotationError(
             f"{folder}: is no index (it has no index.json); make it with tools/prepare_dataset.py"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}); {_MAKE_AGAIN}") from None
     if not isinstance(info, dict) or info.get("kind") != INDEX_KIND:
         raise AnnotationError(f"{path}: does not describe a text index; {_MAKE_AGAIN}")
@@ -220,10 +224,13 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def _map_array(path: Path) -> np.ndarray:
+    check_regular_file(path)
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError:
-        # An array without elements cannot be mapped.
+        # An array without elements cannot be mapped. A header that lies must not cost memory.
+        if path.stat().st_size > _EMPTY_ARRAY_BYTES:
+            raise
         array = np.load(path, allow_pickle=False)
         if array.size:
             raise
