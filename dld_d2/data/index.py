@@ -131,6 +131,8 @@ class TextIndex:
                     f"{where}: array {name} should be {dtype.name} of shape {('n', *shape)}, "
                     f"found {found}; {_MAKE_AGAIN}"
                 )
+        if (self._arrays["sizes"] <= 0).any():
+            raise AnnotationError(f"{where}: an image without pixels in sizes; {_MAKE_AGAIN}")
         for name, (owner, target) in OFFSETS.items():
             offsets = self._arrays[name]
             if (
@@ -167,6 +169,7 @@ class TextIndex:
 
         Raises:
             IndexError: if there is no such image.
+            AnnotationError: if the index is damaged there.
         """
         count = len(self)
         if not -count <= index < count:
@@ -180,14 +183,27 @@ class TextIndex:
         characters = arrays["text_bytes"][text[0] : text[-1]].tobytes()
         height, width = arrays["sizes"][index].tolist()
         name_start, name_stop = arrays["name_offsets"][index : index + 2].tolist()
+        try:
+            name = arrays["name_bytes"][name_start:name_stop].tobytes().decode("utf-8")
+            texts = [
+                characters[a - text[0] : b - text[0]].decode("utf-8") for a, b in _ranges(text)
+            ]
+        except UnicodeDecodeError as error:
+            raise self._damaged(index, str(error)) from None
+        if not np.isfinite(vertices).all():
+            raise self._damaged(index, "a coordinate is NaN or infinite")
         return ImageRecord(
-            arrays["name_bytes"][name_start:name_stop].tobytes().decode("utf-8"),
+            name,
             height,
             width,
             [vertices[a - vertex[0] : b - vertex[0]] for a, b in _ranges(vertex)],
-            [characters[a - text[0] : b - text[0]].decode("utf-8") for a, b in _ranges(text)],
+            texts,
             np.array(arrays["ignore"][start:stop]),
         )
+
+    def _damaged(self, index: int, reason: str) -> AnnotationError:
+        where = self._folder or "index"
+        return AnnotationError(f"{where}, image number {index}: {reason}; {_MAKE_AGAIN}")
 
     def __iter__(self) -> Iterator[ImageRecord]:
         return (self[i] for i in range(len(self)))
