@@ -7,12 +7,21 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-__all__ = ["AnnotationError", "AnnotationReport", "BadAnnotationPolicy", "Skip", "check_policy"]
+__all__ = [
+    "AnnotationError",
+    "AnnotationReport",
+    "BadAnnotationPolicy",
+    "Skip",
+    "check_policy",
+    "shortened",
+]
 
 BadAnnotationPolicy = Literal["raise", "skip"]
 
 # Log lines for single skips; the report file of tools/prepare_dataset.py has no such limit.
 _MAX_LISTED = 200
+
+_MAX_SHOWN = 1000  # characters of a place or message: a bad line may have millions
 
 
 class AnnotationError(ValueError):
@@ -31,6 +40,14 @@ class Skip(NamedTuple):
     where: str
     reason: str
     message: str
+
+
+def shortened(text: str) -> str:
+    """What can be shown of a text that may come from anybody."""
+    if len(text) <= _MAX_SHOWN:
+        return text
+    half = _MAX_SHOWN // 2
+    return f"{text[:half]} ... {text[-half:]}"
 
 
 def check_policy(policy: str) -> BadAnnotationPolicy:
@@ -67,6 +84,7 @@ class AnnotationReport:
         Raises:
             AnnotationError: if the policy is "raise". Otherwise the caller leaves it out.
         """
+        where, message = shortened(where), shortened(message)
         if self.on_bad == "raise":
             raise AnnotationError(
                 f"{where}: {message} "

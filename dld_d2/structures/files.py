@@ -1,24 +1,37 @@
-"""Files that are given by name."""
+"""Files that end: what a named pipe or a device is not, although it can be opened and read."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 
-__all__ = ["refuse_special"]
+__all__ = ["check_regular_file", "refuse_special"]
+
+
+def check_regular_file(path: str | os.PathLike[str]) -> None:
+    """Refuse what cannot be read to its end: a reader of a pipe waits for a writer, for ever.
+
+    Raises:
+        FileNotFoundError: if there is nothing.
+        OSError: naming the path, for a folder, a pipe, a socket or a device. The message is
+            without an error number.
+    """
+    mode = os.stat(path).st_mode
+    if stat.S_ISDIR(mode):
+        raise IsADirectoryError(f"{os.fsdecode(path)}: cannot be read: it is a folder, not a file")
+    if not stat.S_ISREG(mode):
+        raise OSError(
+            f"{os.fsdecode(path)}: cannot be read: it is a named pipe, a socket or a device, not a "
+            "file"
+        )
 
 
 def refuse_special(path: str | os.PathLike[str]) -> None:
-    """Refuse what is there but no file, before it is opened: a named pipe would be waited for
-    without end, and some devices give bytes without end. What is not there is left to the opening.
+    """As `check_regular_file`, but what is not there, or no path, is left to the opening.
 
     Raises:
-        OSError: naming it.
+        OSError: naming the path.
     """
-    try:
-        mode = os.stat(path).st_mode
-    except (OSError, ValueError):
-        return
-    if not stat.S_ISREG(mode):
-        kind = "a folder" if stat.S_ISDIR(mode) else "a named pipe or a device"
-        raise OSError(f"{os.fsdecode(path)}: cannot be read: it is {kind}, not a file")
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+        check_regular_file(path)

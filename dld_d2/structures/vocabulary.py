@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
+from dld_d2.structures.files import check_regular_file
+
 __all__ = ["PRINTABLE_ASCII", "Vocabulary"]
 
 PRINTABLE_ASCII = "".join(chr(code) for code in range(ord(" "), ord("~") + 1))
@@ -46,9 +48,11 @@ class Vocabulary:
 
         Raises:
             FileNotFoundError: if there is no such file.
+            OSError: if it is none, such as a pipe.
             ValueError: naming the file, if the line is empty, repeats a character, or is not the
                 only one.
         """
+        check_regular_file(path)
         lines = Path(path).read_text(encoding="utf-8").splitlines()
         if len(lines) != 1:
             raise ValueError(

@@ -7,6 +7,7 @@ import pytest
 from PIL import Image
 
 from dld_d2.evaluation.drawing import draw_image
+from dld_d2.evaluation.words import EvaluationInputError
 
 NOTHING = {"ground_truth": [], "detections": []}
 
@@ -32,5 +33,5 @@ def test_photographs_are_turned_upright(tmp_path):
 
 def test_a_pipe_is_not_waited_for(tmp_path):
     os.mkfifo(tmp_path / "x.png")
-    with pytest.raises(OSError, match="cannot be read: it is a named pipe"):
+    with pytest.raises(EvaluationInputError, match="cannot be read: it is a named pipe"):
         draw_image(tmp_path / "x.png", NOTHING)
