@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from dld_d2.structures.errors import UsageError
+
 __all__ = ["AnnotationError", "AnnotationReport", "BadAnnotationPolicy", "Skip", "check_policy"]
 
 BadAnnotationPolicy = Literal["raise", "skip"]
@@ -15,7 +17,7 @@ BadAnnotationPolicy = Literal["raise", "skip"]
 _MAX_LISTED = 200
 
 
-class AnnotationError(ValueError):
+class AnnotationError(UsageError):
     """An annotation, image or index cannot be used. The message names the place and the fix."""
 
 
