@@ -21,7 +21,7 @@ import dld_d2.synthetic.builtin
 from dld_d2.distillation.config import add_distillation_config
 from dld_d2.modeling.config import add_dynamic_config, add_recognition_config
 
-__all__ = ["add_dld_config"]
+__all__ = ["add_dld_config", "config_modules"]
 
 
 def _spotter_modules(name: str) -> list[ModuleType]:
@@ -36,6 +36,12 @@ def _spotter_modules(name: str) -> list[ModuleType]:
 
 
 _spotter_modules("spotter")  # registers them
+
+
+def config_modules() -> list[ModuleType]:
+    """The modules that add keys of models and of distillation. In `ALLOWED` they may say what a key
+    may be, and by `conflicts(cfg)` what keys say together, see `dld_d2.engine.allowed_values`."""
+    return [dld_d2.modeling.config, *_spotter_modules("config"), dld_d2.distillation.config]
 
 
 def add_dld_config(cfg: CfgNode) -> None:

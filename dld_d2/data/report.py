@@ -7,6 +7,8 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
+from dld_d2.structures.errors import UsageError
+
 __all__ = [
     "AnnotationError",
     "AnnotationReport",
@@ -24,7 +26,7 @@ _MAX_LISTED = 200
 _MAX_SHOWN = 1000  # characters of a place or message: a bad line may have millions
 
 
-class AnnotationError(ValueError):
+class AnnotationError(UsageError):
     """An annotation, image or index cannot be used. The message names the place and the fix."""
 
 

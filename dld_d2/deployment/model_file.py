@@ -36,7 +36,7 @@ from dld_d2.engine.weights_file import (
     DamagedFileError,
     WeightsError,
     check_finite,
-    one_line,
+    kind_and_message,
     read_pth,
     read_safetensors,
     safetensors_bytes,
@@ -195,7 +195,7 @@ def load_spotter(
         raise WeightsError(
             f"{path}: its weights do not fit its configuration"
             + (f" with the overrides {' '.join(opts)}" if opts else "")
-            + f": {one_line(error, 600)}"
+            + f": {kind_and_message(error, 600)}"
         ) from None
     return cfg, model.eval()
 
@@ -254,7 +254,7 @@ def _build(
             with no_larger_than(state):
                 model = build_model(cfg)
         except Exception as error:  # what builds the parts of a model raises anything
-            text = str(error) if isinstance(error, ValueError) else one_line(error)
+            text = str(error) if isinstance(error, ValueError) else kind_and_message(error)
             raise ConfigError(
                 f"{source}: no model can be built of its configuration"
                 + (f" with the overrides {' '.join(opts)}" if opts else "")
@@ -310,7 +310,7 @@ def _read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
         return json.loads(texts.get(_FORMAT, "null")), state
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(
-            f"{path}: its configuration is no JSON ({one_line(error)})"
+            f"{path}: its configuration is no JSON ({kind_and_message(error)})"
         ) from None
 
 

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.data.build import get_detection_dataset_dicts
 from detectron2.data.common import DatasetFromList
 from detectron2.engine import (
@@ -29,19 +30,22 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from dld_d2.data.catalog import is_labelled
+from dld_d2.data.catalog import EVALUATOR_TYPE, is_labelled
 from dld_d2.data.coverage import log_recognition_coverage
 from dld_d2.data.mapper import TextDatasetMapper
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.config_sources import ConfigError
 from dld_d2.engine.evaluation.text_spotting import TextSpottingEvaluator, build_evaluator
+from dld_d2.engine.first_iteration import FirstIteration
 from dld_d2.engine.guard import guard_losses
 from dld_d2.engine.hooks import BestCheckpointer, StepSeed
 from dld_d2.engine.loader_workers import explaining_workers
+from dld_d2.engine.named_files import building, check_weights, told_by
 from dld_d2.engine.optimizer import build_optimizer
 from dld_d2.engine.precision import autocast_in_training, with_possible_precision
 from dld_d2.engine.schedule import with_epoch_schedule
 from dld_d2.engine.setup import with_seed
+from dld_d2.engine.single_values import tolerate_single_values
 from dld_d2.engine.stream import TrainingStream, build_stream_loader, seeded
 from dld_d2.structures.vocabulary import Vocabulary
 
@@ -76,7 +80,7 @@ class SpotterTrainer(DefaultTrainer):
         cfg = with_possible_precision(cfg)
         # Told before a model is built, and before a teacher reads for hours.
         _check_data(cfg)
-        with seeded(cfg.SEED):
+        with seeded(cfg.SEED), building():
             model = self.build_training_model(cfg)
         loader = self.build_train_loader(cfg, self.label_images(cfg, model))
         num_images = len(loader.dataset.images)
@@ -89,6 +93,7 @@ class SpotterTrainer(DefaultTrainer):
             device_ids=[comm.get_local_rank()] if cfg.MODEL.DEVICE.startswith("cuda") else None,
         )
         guard_losses(model)
+        tolerate_single_values(model)
         precision = getattr(torch, cfg.SOLVER.AMP.PRECISION)
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE.startswith("cuda"):
             self._trainer = AMPTrainer(model, loader, optimizer, precision=precision)
@@ -142,7 +147,8 @@ class SpotterTrainer(DefaultTrainer):
             self.checkpointer.start_anew()
         elif not found:
             logger.info(f"There is no checkpoint in {self.cfg.OUTPUT_DIR} to resume from")
-        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume and found)
+        with told_by("OUTPUT_DIR" if resume and found else "MODEL.WEIGHTS"):
+            self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume and found)
         if resume and found:
             self.start_iter = self.iter + 1
         self.data_loader.sampler.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
@@ -150,6 +156,8 @@ class SpotterTrainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         cfg = self.cfg
         built = [self._step_seed, *super().build_hooks()]
+        if comm.is_main_process():
+            built.insert(0, FirstIteration())
         if cfg.TEST.BEST_METRIC and comm.is_main_process():
             # The last hook writes the metrics of all others.
             best = BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, cfg.TEST.BEST_METRIC)
@@ -182,6 +190,21 @@ class SpotterTrainer(DefaultTrainer):
             logger.info(f"Going on with seed {seed} of the training that is resumed")
         self._step_seed.seed = seed
         self.data_loader.dataset.seed = seed
+
+    @classmethod
+    def check_files(cls, cfg: CfgNode, resume: bool = False) -> None:
+        """Refuse files of weights that cannot be used, before anything is built or read.
+
+        Args:
+            cfg: configuration.
+            resume: whether the training is to go on from OUTPUT_DIR where it can.
+
+        Raises:
+            ConfigError: naming key and file.
+        """
+        resumes = resume and SpotterCheckpointer(nn.Module(), cfg.OUTPUT_DIR).has_checkpoint()
+        if cfg.MODEL.WEIGHTS and not resumes:
+            check_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS)
 
     @classmethod
     def build_training_model(cls, cfg: CfgNode) -> nn.Module:
@@ -256,7 +279,8 @@ class SpotterTrainer(DefaultTrainer):
         if not cfg.DATASETS.TEST:
             raise ConfigError("DATASETS.TEST is empty: there is nothing to evaluate on")
         _check_truth(cfg)
-        model = cls.build_model(cfg)
+        with building():
+            model = cls.build_model(cfg)
         checkpointer = SpotterCheckpointer(model, cfg.OUTPUT_DIR)
         weights = cfg.MODEL.WEIGHTS
         if resume:
@@ -266,7 +290,8 @@ class SpotterTrainer(DefaultTrainer):
                 "evaluation needs weights: give MODEL.WEIGHTS FILE.pth, or --resume for the last "
                 f"checkpoint in OUTPUT_DIR ({cfg.OUTPUT_DIR})"
             )
-        checkpointer.load_exactly(weights, checkpointables=[])
+        with told_by("MODEL.WEIGHTS" if weights == cfg.MODEL.WEIGHTS else "OUTPUT_DIR"):
+            checkpointer.load_exactly(weights, checkpointables=[])
         with explaining_workers(cfg.DATALOADER.NUM_WORKERS):
             results = cls.test(cfg, model)
         if comm.is_main_process():
@@ -334,16 +359,31 @@ def _check_data(cfg: CfgNode) -> None:
     names = cfg.DATASETS.TRAIN
     if not names:
         raise ConfigError("DATASETS.TRAIN is empty: there is nothing to train on")
-    unknown = [name for name in names if name not in DatasetCatalog.list()]
-    if unknown:
-        raise ConfigError(
-            f"DATASETS.TRAIN: {', '.join(unknown)} is not registered; registered are "
-            f"{', '.join(sorted(DatasetCatalog.list()))}"
-        )
+    _check_registered("DATASETS.TRAIN", names)
     _check_truth(cfg)
 
 
+def _check_registered(key: str, names: Sequence[str]) -> None:
+    for name in names:
+        if name in DatasetCatalog:
+            continue
+        # Detectron2 brings a hundred that hold no text.
+        known = sorted(
+            other
+            for other in DatasetCatalog
+            if MetadataCatalog.get(other).get("evaluator_type") == EVALUATOR_TYPE
+        )
+        close = difflib.get_close_matches(name, known, n=1)
+        raise ConfigError(
+            f"{key}: there is no data set {name!r}"
+            + (f"; did you mean {close[0]}?" if close else ".")
+            + f" Your own are described in a file that DATASETS.REGISTER names (docs/data.md). "
+            f"There are {', '.join(known)}"
+        )
+
+
 def _check_truth(cfg: CfgNode) -> None:
+    _check_registered("DATASETS.TEST", cfg.DATASETS.TEST)
     for name in cfg.DATASETS.TEST:
         if not is_labelled(name):
             raise ConfigError(

@@ -31,7 +31,7 @@ __all__ = [
     "WeightsError",
     "check_finite",
     "check_whole",
-    "one_line",
+    "kind_and_message",
     "read_pth",
     "read_safetensors",
     "safetensors_bytes",
@@ -218,7 +218,7 @@ def _check_memory(name: str, content: Any) -> None:
 
 
 def _not_whole(name: str, error: Exception) -> DamagedFileError:
-    return DamagedFileError(f"{name}: not a whole file of weights ({one_line(error)})")
+    return DamagedFileError(f"{name}: not a whole file of weights ({kind_and_message(error)})")
 
 
 def _not_plain(name: str) -> WeightsError:
@@ -228,7 +228,7 @@ def _not_plain(name: str) -> WeightsError:
     )
 
 
-def one_line(error: Exception, limit: int = 300) -> str:
+def kind_and_message(error: Exception, limit: int = 300) -> str:
     """Kind and message of an error, cut at some characters; what readers raise may be longer."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= limit else f"{text[: limit - 3]}..."

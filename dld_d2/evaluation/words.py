@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from dld_d2.structures.errors import UsageError
 from dld_d2.structures.limits import MAX_WORDS, check_polygon, check_text
 from dld_d2.structures.word import DONT_CARE, Word
 
@@ -19,7 +20,7 @@ __all__ = [
 ]
 
 
-class EvaluationInputError(ValueError):
+class EvaluationInputError(UsageError):
     """Bad input. The message names the file and line (or image and word) and says what to do."""
 
 

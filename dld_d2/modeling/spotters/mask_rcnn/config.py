@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from detectron2.config import CfgNode
 
-__all__ = ["add_config"]
+from dld_d2.modeling.norms import NORMS
+from dld_d2.modeling.spotters.mask_rcnn import detectron2_keys
+from dld_d2.modeling.spotters.mask_rcnn.detectron2_keys import conflicts
+from dld_d2.modeling.spotters.mask_rcnn.text_head import ROI_TEXT_HEAD_REGISTRY
+from dld_d2.structures.allowed import Rule, each, number, one_of, whole
+
+__all__ = ["ALLOWED", "add_config", "conflicts"]
 
 
 def add_config(cfg: CfgNode) -> None:
@@ -59,3 +68,42 @@ def add_config(cfg: CfgNode) -> None:
     head.DECODER = CfgNode()
     # Units of the attention and of the decoder's LSTM cell.
     head.DECODER.HIDDEN_DIM = 256
+
+
+def _text_heads() -> list[str]:
+    return sorted(name for name, _ in ROI_TEXT_HEAD_REGISTRY)
+
+
+def _pooler_resolution(value: Any) -> str | None:
+    expected = each(whole(1, 512), 2)(value)
+    if expected is None and value[0] < 8:
+        # The encoder's pooling and convolutions leave less than one row of fewer.
+        return "a height of at least 8 and a width"
+    return expected
+
+
+_UNITS = whole(1, 8192)
+_CHANNELS = whole(1, 8192, note="channels")
+
+ALLOWED: Mapping[str, Rule] = {
+    **detectron2_keys.ALLOWED,
+    "MODEL.IGNORE_IOA_THRESH": number(0, 1),
+    "TEST.MASK_THRESH": number(0, 1, note="a probability"),
+    "TEST.POLYGON_TOLERANCE": number(0, 1, note="a fraction of the perimeter"),
+    "MODEL.ROI_TEXT_HEAD.NAME": one_of(_text_heads),
+    "MODEL.ROI_TEXT_HEAD.LOSS_WEIGHT": number(0),
+    "MODEL.ROI_TEXT_HEAD.CTC_WEIGHT": number(0, note="0 leaves it out"),
+    "MODEL.ROI_TEXT_HEAD.NORM": one_of(NORMS),
+    "MODEL.ROI_TEXT_HEAD.JITTER": number(0, below=0.5),
+    "MODEL.ROI_TEXT_HEAD.POOLER_RESOLUTION": _pooler_resolution,
+    "MODEL.ROI_TEXT_HEAD.POOLER_ENLARGE": whole(0, 100, note="feature pixels"),
+    "MODEL.ROI_TEXT_HEAD.POOLER_TRANSPOSE_RATIO": number(above=0),
+    "MODEL.ROI_TEXT_HEAD.POOLER_CONV_ON": one_of(("map", "crop")),
+    "MODEL.ROI_TEXT_HEAD.POOLER_CONV_DIM": _CHANNELS,
+    "MODEL.ROI_TEXT_HEAD.ENCODER.CONV_DIM": _CHANNELS,
+    "MODEL.ROI_TEXT_HEAD.ENCODER.NUM_CONV": whole(1, 100),
+    "MODEL.ROI_TEXT_HEAD.CONTEXT.NUM_LAYERS": whole(0, 100),
+    "MODEL.ROI_TEXT_HEAD.CONTEXT.HIDDEN_DIM": _UNITS,
+    "MODEL.ROI_TEXT_HEAD.DECODER.HIDDEN_DIM": _UNITS,
+}
+"""Full name of a key -> what it may be."""
