@@ -21,7 +21,8 @@ def told_by(key: str) -> Iterator[None]:
     """Within the context, an error of a file or value is told with the key that names it.
 
     Raises:
-        ConfigError: in place of an OSError or ValueError.
+        UsageError: of the class that it had; a ConfigError in place of another ValueError or an
+            OSError.
     """
     try:
         yield
@@ -29,7 +30,8 @@ def told_by(key: str) -> Iterator[None]:
         message = one_line(error)
         if message.startswith(key):
             raise
-        raise ConfigError(f"{key}: {message}") from error
+        kind = type(error) if isinstance(error, UsageError) else ConfigError
+        raise kind(f"{key}: {message}") from error
 
 
 @contextmanager
