@@ -71,6 +71,12 @@ def _add_data_config(cfg: CfgNode) -> None:
     # "skip" leaves the instance or image out and reports how many of which kind.
     cfg.DATASETS.ON_BAD_ANNOTATION = "raise"
 
+    # Short side of a full-resolution image in pixels, by the name of a registered data set:
+    # `SHORT_SIDES: {my_train: 896, my_test: 896}`, or `DATASETS.SHORT_SIDES.my_test 896` on the
+    # command line. In training and testing it takes, for images of that set, the place of
+    # INPUT.AUG.BASE_SHORT_SIDE and INPUT.MIN_SIZE_TEST, which hold for all others.
+    cfg.DATASETS.SHORT_SIDES = CfgNode(new_allowed=True)
+
     cfg.INPUT.AUG = CfgNode()
     # Chance of taking a random crop that cuts no instance.
     cfg.INPUT.AUG.CROP_PROB = 0.5
@@ -81,6 +87,7 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.AUG.SCALE_RANGE = (0.3, 1.0)
     # Short side of a full-resolution image in pixels, in training (before SCALE_RANGE). Testing
     # uses INPUT.MIN_SIZE_TEST; long sides are limited by INPUT.MAX_SIZE_TRAIN / MAX_SIZE_TEST.
+    # DATASETS.SHORT_SIDES sets both for one data set.
     cfg.INPUT.AUG.BASE_SHORT_SIDE = 1280
     # Rotation is drawn from [-ROTATION, ROTATION] degrees with chance ROTATION_PROB.
     cfg.INPUT.AUG.ROTATION = 15.0
@@ -123,6 +130,10 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Lexicons to score with, of those that the data set has: "none", "strong", "weak", "generic",
     # "full". Empty: all it has.
     cfg.TEST.LEXICONS = ()
+    # COCO's average precision of boxes and of masks, beside the protocols of text spotting.
+    cfg.TEST.AVERAGE_PRECISION = False
+    # A configuration to evaluate with: training with it is refused.
+    cfg.TEST.EVAL_ONLY = False
     # Write pictures of this many test images (ground truth beside result) into OUTPUT_DIR.
     cfg.TEST.NUM_PICTURES = 0
     # Metric whose best value in training saves model_best.pth, such as

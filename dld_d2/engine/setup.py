@@ -37,6 +37,8 @@ __all__ = [
 
 logger = logging.getLogger(__name__)
 
+_SHORT_SIDES = "DATASETS.SHORT_SIDES"
+
 
 def default_cfg() -> CfgNode:
     """Detectron2's keys and this project's, all with their defaults. All models and data sets are
@@ -167,6 +169,9 @@ def set_key(cfg: CfgNode, key: str, value: Any, source: str) -> None:
             another type than its default.
     """
     defaults = dict(leaves(cfg))
+    if key == _SHORT_SIDES or key.startswith(f"{_SHORT_SIDES}."):
+        _set_short_side(cfg, key, value, source)
+        return
     if key not in defaults:
         if key in RENAMED:
             raise ConfigError(f"{source}: {key} is called {RENAMED[key]} now")
@@ -192,6 +197,18 @@ def set_key(cfg: CfgNode, key: str, value: Any, source: str) -> None:
             f"{source}: {key} is {reprlib.repr(decoded)}, which is {_kind_of(decoded)}; expected "
             f"{_kind_of(defaults[key])} such as {defaults[key]!r}"
         ) from None
+
+
+def _set_short_side(cfg: CfgNode, key: str, value: Any, source: str) -> None:
+    """Set a key whose last part is the name of a data set."""
+    name = key[len(_SHORT_SIDES) + 1 :]
+    side = CfgNode._decode_cfg_value(value)
+    if not name or type(side) is not int or side < 1:
+        raise ConfigError(
+            f"{source}: {key} is {value!r}; expected pixels by the name of a data set, such as "
+            f"{_SHORT_SIDES}.my_test 896"
+        )
+    cfg.DATASETS.SHORT_SIDES[name] = side
 
 
 def _kind_of(value: Any) -> str:

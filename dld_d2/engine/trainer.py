@@ -33,6 +33,13 @@ from torch.utils.data import ConcatDataset, DataLoader, Dataset
 from dld_d2.data.catalog import EVALUATOR_TYPE, is_labelled
 from dld_d2.data.coverage import log_recognition_coverage
 from dld_d2.data.mapper import TextDatasetMapper
+from dld_d2.data.resolution import (
+    MapperByDataset,
+    NamedImages,
+    at_resolution_of,
+    check_short_sides,
+    warn_of_held_back,
+)
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.config_sources import ConfigError
 from dld_d2.engine.evaluation.text_spotting import TextSpottingEvaluator, build_evaluator
@@ -79,6 +86,11 @@ class SpotterTrainer(DefaultTrainer):
         cfg = with_seed(self.auto_scale_workers(cfg, comm.get_world_size()))
         cfg = with_possible_precision(cfg)
         # Told before a model is built, and before a teacher reads for hours.
+        if cfg.TEST.EVAL_ONLY:
+            raise ConfigError(
+                "this configuration is for --eval-only (TEST.EVAL_ONLY); train with the one that "
+                "it is based on"
+            )
         _check_data(cfg)
         with seeded(cfg.SEED), building():
             model = self.build_training_model(cfg)
@@ -208,7 +220,16 @@ class SpotterTrainer(DefaultTrainer):
 
     @classmethod
     def build_training_model(cls, cfg: CfgNode) -> nn.Module:
-        """What `build_model` gives, with all that only training needs."""
+        """What `build_model` gives, with all that only training needs.
+
+        Raises:
+            ConfigError: if statistics are to stay that nobody has taken.
+        """
+        if cfg.MODEL.BACKBONE.FREEZE_STATISTICS and not cfg.MODEL.WEIGHTS:
+            raise ConfigError(
+                "MODEL.BACKBONE.FREEZE_STATISTICS keeps the statistics of MODEL.WEIGHTS, and there "
+                "are none: name a file, or set it to False to train from random weights"
+            )
         return cls.build_model(cfg)
 
     @classmethod
@@ -237,17 +258,24 @@ class SpotterTrainer(DefaultTrainer):
                 no annotations.
         """
         _check_data(cfg)
-        stream = TrainingStream(
-            _training_images(cfg, labelled or {}), cls.build_mapper(cfg, is_train=True), cfg.SEED
-        )
+        images = _training_images(cfg, labelled or {})
+        if len(cfg.DATASETS.SHORT_SIDES) > 0:
+            mapper = MapperByDataset(
+                {
+                    name: cls.build_mapper(at_resolution_of(cfg, name), is_train=True)
+                    for name in dict.fromkeys(cfg.DATASETS.TRAIN)
+                }
+            )
+        else:
+            mapper = cls.build_mapper(cfg, is_train=True)
+        stream = TrainingStream(images, mapper, cfg.SEED)
         batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
         return build_stream_loader(stream, batch, cfg.DATALOADER.NUM_WORKERS)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
-        return build_detection_test_loader(
-            cfg, dataset_name, mapper=cls.build_mapper(cfg, is_train=False)
-        )
+        mapper = cls.build_mapper(at_resolution_of(cfg, dataset_name), is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -384,6 +412,10 @@ def _check_registered(key: str, names: Sequence[str]) -> None:
 
 def _check_truth(cfg: CfgNode) -> None:
     _check_registered("DATASETS.TEST", cfg.DATASETS.TEST)
+    try:
+        check_short_sides(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     for name in cfg.DATASETS.TEST:
         if not is_labelled(name):
             raise ConfigError(
@@ -409,6 +441,9 @@ def _training_images(cfg: CfgNode, labelled: Mapping[str, Dataset]) -> Dataset:
         if len(images[-1]) == 0:
             raise ConfigError(f"DATASETS.TRAIN: {name} has no images")
         if comm.is_main_process():
+            warn_of_held_back(at_resolution_of(cfg, name), name, images[-1])
             max_length = cfg.MODEL.RECOGNITION.MAX_LENGTH
             log_recognition_coverage(name, images[-1], vocabulary, max_length)
+        if len(cfg.DATASETS.SHORT_SIDES) > 0:
+            images[-1] = NamedImages(images[-1], name)
     return images[0] if len(images) == 1 else ConcatDataset(images)

@@ -31,6 +31,7 @@ logger = logging.getLogger(__name__)
 _BESIDE_TABLE = ("rec_", "fps", "seconds_", "mean_", "share_", "cost_")
 _UNITS = {
     "cost_published": "x 2^30 multiply-adds per image: backbone, FPN and RPN head",
+    "cost_released": "x 2^30 multiply-adds per image: these and the selector",
     "cost_whole": "x 2^30 multiply-adds per image: everything",
 }
 
