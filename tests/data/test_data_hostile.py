@@ -256,10 +256,10 @@ def load_all(folder):
 
 
 DAMAGE = [
-    ("word_offsets", lambda a: np.array([0, 10**15, 2, 3]), "word_offsets fits neither"),
-    ("text_offsets", lambda a: np.array([0, -5, 6, 9]), "text_offsets fits neither"),
-    ("name_offsets", lambda a: a[[0, 2, 1, 3]], "name_offsets fits neither"),
-    ("sizes", lambda a: -a, "an image without pixels"),
+    ("word_offsets", lambda a: np.array([0, 10**15, 2, 3]), "number 0: word_offsets point nowhere"),
+    ("text_offsets", lambda a: np.array([0, -5, 6, 9]), "number 0: text_offsets point nowhere"),
+    ("name_offsets", lambda a: a[[0, 2, 1, 3]], "number 1: name_offsets point nowhere"),
+    ("sizes", lambda a: -a, "number 0: its height x width is -48 x -64"),
     ("text_bytes", lambda a: a * 0 + 255, "image number 0: 'utf-8' codec"),
     ("vertices", lambda a: a * np.float32("nan"), "image number 0: a coordinate is NaN"),
 ]
