@@ -131,15 +131,12 @@ class TextIndex:
                     f"{where}: array {name} should be {dtype.name} of shape {('n', *shape)}, "
                     f"found {found}; {_MAKE_AGAIN}"
                 )
-        if (self._arrays["sizes"] <= 0).any():
-            raise AnnotationError(f"{where}: an image without pixels in sizes; {_MAKE_AGAIN}")
         for name, (owner, target) in OFFSETS.items():
             offsets = self._arrays[name]
             if (
                 len(offsets) != len(self._arrays[owner]) + 1
                 or offsets[0] != 0
                 or offsets[-1] != len(self._arrays[target])
-                or (np.diff(offsets) < 0).any()
             ):
                 raise AnnotationError(
                     f"{where}: array {name} fits neither {owner} nor {target}; {_MAKE_AGAIN}"
@@ -176,13 +173,15 @@ class TextIndex:
             raise IndexError(f"image {index} of {count}")
         index %= count
         arrays = self._arrays
-        start, stop = arrays["word_offsets"][index : index + 2].tolist()
-        vertex = arrays["vertex_offsets"][start : stop + 1].tolist()
-        text = arrays["text_offsets"][start : stop + 1].tolist()
+        start, stop = self._offsets(index, "word_offsets", index, index + 1)
+        vertex = self._offsets(index, "vertex_offsets", start, stop)
+        text = self._offsets(index, "text_offsets", start, stop)
         vertices = np.array(arrays["vertices"][vertex[0] : vertex[-1]])
         characters = arrays["text_bytes"][text[0] : text[-1]].tobytes()
         height, width = arrays["sizes"][index].tolist()
-        name_start, name_stop = arrays["name_offsets"][index : index + 2].tolist()
+        name_start, name_stop = self._offsets(index, "name_offsets", index, index + 1)
+        if min(height, width) < 1:
+            raise self._damaged(index, f"its height x width is {height} x {width}")
         try:
             name = arrays["name_bytes"][name_start:name_stop].tobytes().decode("utf-8")
             texts = [
@@ -200,6 +199,15 @@ class TextIndex:
             texts,
             np.array(arrays["ignore"][start:stop]),
         )
+
+    def _offsets(self, index: int, name: str, start: int, stop: int) -> list[int]:
+        """Some offsets of an image. They are looked at here and not when the index is loaded, which
+        would read arrays of any size."""
+        offsets = self._arrays[name][start : stop + 1].tolist()
+        length = len(self._arrays[OFFSETS[name][1]])
+        if offsets[0] < 0 or offsets[-1] > length or any(a > b for a, b in pairwise(offsets)):
+            raise self._damaged(index, f"{name} point nowhere")
+        return offsets
 
     def _damaged(self, index: int, reason: str) -> AnnotationError:
         where = self._folder or "index"

@@ -161,7 +161,9 @@ def _check_description(where: str, description: Any) -> None:
 
 def _shown(value: Any) -> str:
     """A value for a message, cut short: YAML may hold a list a million times by its name."""
-    return reprlib.repr(value)
+    short = reprlib.Repr()
+    short.maxlevel, short.maxlist, short.maxdict, short.maxstring = 2, 3, 3, 100
+    return short.repr(value)
 
 
 def _check_keys(where: str, mapping: dict[Any, Any], known: tuple[str, ...]) -> None:

@@ -44,11 +44,11 @@ class Skip(NamedTuple):
     message: str
 
 
-def shortened(text: str) -> str:
-    """What can be shown of a text that may come from anybody."""
-    if len(text) <= _MAX_SHOWN:
+def shortened(text: str, length: int = _MAX_SHOWN) -> str:
+    """What can be shown of a text that may come from anybody: its two ends, if it is longer."""
+    if len(text) <= length:
         return text
-    half = _MAX_SHOWN // 2
+    half = length // 2
     return f"{text[:half]} ... {text[-half:]}"
 
 

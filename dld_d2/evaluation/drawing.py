@@ -179,13 +179,10 @@ def _free_place(
         (min(max(0.0, x), max(0.0, size[0] - width)), min(max(0.0, y), max(0.0, size[1] - height)))
         for x, y in places
     ]
-    for x, y in places:
-        if not any(
-            x < right and left < x + width and y < bottom and top < y + height
-            for left, top, right, bottom in placed
-        ):
-            return x, y
-    return places[0]
+    left, top, right, bottom = np.reshape(placed, (-1, 4)).T
+    x, y = np.array(places).T[:, :, None]
+    hides = (x < right) & (left < x + width) & (y < bottom) & (top < y + height)
+    return places[int(np.argmin(hides.any(axis=1)))]  # the first that hides none, or the first
 
 
 def _with_legend(

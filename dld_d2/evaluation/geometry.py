@@ -166,18 +166,22 @@ def compute_overlaps(
     gt_pairs, det_pairs, pair_starts = _touching_boxes(
         gt_bounds, gt_starts, det_bounds, det_starts, names
     )
+    # What meets nothing needs no interior: from here on, rings are those in any pair.
+    gt_used, gt_of_pair = np.unique(gt_pairs, return_inverse=True)
+    det_used, det_of_pair = np.unique(det_pairs, return_inverse=True)
+    gt_rings = [gt_rings[index] for index in gt_used.tolist()]
+    det_rings = [det_rings[index] for index in det_used.tolist()]
     gt_regions, det_regions = _polygons(gt_rings), _polygons(det_rings)
     gt_valid, det_valid = shapely.is_valid(gt_regions), shapely.is_valid(det_regions)
     work = 1.0 + _WORK_OF_VERTEX_PAIR * (
-        shapely.get_num_coordinates(gt_regions)[gt_pairs].astype(np.float64)
-        * shapely.get_num_coordinates(det_regions)[det_pairs]
+        shapely.get_num_coordinates(gt_regions)[gt_of_pair].astype(np.float64)
+        * shapely.get_num_coordinates(det_regions)[det_of_pair]
     )
-    work[~(gt_valid[gt_pairs] & det_valid[det_pairs])] += _WORK_OF_SELF_CROSSING
+    work[~(gt_valid[gt_of_pair] & det_valid[det_of_pair])] += _WORK_OF_SELF_CROSSING
     for image, pairs in enumerate(map(slice, pair_starts[:-1], pair_starts[1:])):
         _check_work(work[pairs].sum(), names[image])
-    # What meets nothing needs no interior.
-    _decompose_some(gt_regions, gt_rings, np.unique(gt_pairs[~gt_valid[gt_pairs]]))
-    _decompose_some(det_regions, det_rings, np.unique(det_pairs[~det_valid[det_pairs]]))
+    _decompose_some(gt_regions, gt_rings, np.flatnonzero(~gt_valid))
+    _decompose_some(det_regions, det_rings, np.flatnonzero(~det_valid))
 
     largest = np.maximum(
         np.abs(gt_bounds).max(axis=1, initial=0.0)[gt_pairs],
@@ -187,7 +191,7 @@ def compute_overlaps(
     areas = np.empty(len(gt_pairs))
     for start in range(0, len(areas), _PAIR_BLOCK):
         some = slice(start, start + _PAIR_BLOCK)
-        first, second = gt_regions[gt_pairs[some]], det_regions[det_pairs[some]]
+        first, second = gt_regions[gt_of_pair[some]], det_regions[det_of_pair[some]]
         areas[some] = shapely.area(shapely.intersection(first, second))
         # A sliver may vanish, or appear, in rounding; whether interiors meet is decided robustly.
         slivers = np.flatnonzero(areas[some] <= rounding[some])
@@ -195,7 +199,7 @@ def compute_overlaps(
         areas[some][slivers[~meet]] = 0.0
         for pair in (slivers[meet] + start).tolist():
             areas[pair] = float(
-                intersection_area(gt_rings[gt_pairs[pair]], det_rings[det_pairs[pair]])
+                intersection_area(gt_rings[gt_of_pair[pair]], det_rings[det_of_pair[pair]])
             )
 
     overlaps = []

@@ -16,6 +16,8 @@ _NUMBER = re.compile(
 )
 _PLAIN_INTEGERS = re.compile(r"-?[0-9]{1,6}(?:,-?[0-9]{1,6}){5,}")
 _FRACTION_OF_ONE = re.compile(r"\s*(?:0?\.[0-9]+|1\.0*|0\.|[0-9.]+e-[0-9]+)\s*", re.IGNORECASE)
+# A line of no more numbers and characters is within all limits.
+_SURELY_FEW = 2 * FEW_VERTICES
 # Without a fixed number of points, this many coordinates must precede a transcription that holds
 # commas: fewer, and a mistyped coordinate would pass for text.
 _MIN_COORDINATES_BEFORE_COMMAS = 8
@@ -43,8 +45,8 @@ def parse_line(line: str, points: int | None = None, scores: bool = False) -> tu
         head, _, text = line.rpartition(",")
         if _PLAIN_INTEGERS.fullmatch(head):
             numbers = list(map(int, head.split(",")))
-            if len(numbers) % 2 == 0:
-                return _checked_word(numbers, text), False
+            if len(numbers) % 2 == 0 and len(numbers) <= _SURELY_FEW and len(text) <= _SURELY_FEW:
+                return Word(np.array(numbers, dtype=np.float64).reshape(-1, 2), text), False
 
     fields = line.split(",")
     guessed = False

@@ -47,7 +47,9 @@ def _parse_words(path: str, parse: LineParser, report: AnnotationReport) -> Iter
         try:
             coordinates, text = parse(line)
         except ValueError as error:
-            report.bad(where, "malformed line", f"{error}; correct the line {shortened(line)!r}")
+            report.bad(
+                where, "malformed line", f"{error}; correct the line {shortened(line, 400)!r}"
+            )
             continue
         points = [coordinates[i : i + 2] for i in range(0, len(coordinates), 2)]
         yield RawWord(points, text, text == DONT_CARE, where)

@@ -112,7 +112,9 @@ def _read_text(path: str, report: AnnotationReport) -> Iterator[RawWord]:
             text = _literal(match["text"]) or _HASH
             orientation = _literal(match["orientation"])
         except ValueError as error:
-            report.bad(where, "malformed line", f"{error}; correct the entry {shortened(entry)!r}")
+            report.bad(
+                where, "malformed line", f"{error}; correct the entry {shortened(entry, 400)!r}"
+            )
             continue
         yield from _word(x, y, text, orientation, where, report)
 
@@ -138,7 +140,7 @@ def _literal(source: str) -> str:
     except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: nested too deep
         values = None
     if not isinstance(values, list) or len(values) > 1:
-        raise ValueError(f"{shortened(source)} is not a list with one string")
+        raise ValueError(f"{shortened(source, 100)} is not a list with one string")
     return str(values[0]).strip() if values else ""
 
 
