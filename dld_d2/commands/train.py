@@ -96,13 +96,15 @@ def run(
         arguments: as `parse_arguments` gives them.
         trainer_class: that of the configuration if None.
     """
-    cfg = prepare_run(cfg, arguments)
     register_configured_datasets(cfg)
     trainer_class = trainer_class or trainer_for(cfg)
+    if not arguments.eval_only:
+        # What a user can mend is told before anything is written.
+        trainer_class.check_start(cfg, resume=arguments.resume)
+    cfg = prepare_run(cfg, arguments)
     if arguments.eval_only:
         trainer_class.evaluate(cfg, resume=arguments.resume)
         return
-    trainer_class.check_files(cfg, resume=arguments.resume)
     trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=arguments.resume)
     trainer.train()

@@ -23,10 +23,14 @@ _LONG_SIDE = whole(32, 32768, note="pixels")
 
 def _device(value: Any) -> str | None:
     try:
-        known = torch.device(value).type in ("cpu", "cuda", "mps", "xpu")
+        device = torch.device(value)
     except (RuntimeError, TypeError):
-        known = False
-    return None if known else '"cuda" for a GPU, "cuda:1" for the second one, or "cpu"'
+        device = None
+    if device is None or device.type not in ("cpu", "cuda", "mps", "xpu"):
+        return '"cuda" for a GPU, "cuda:1" for the second one, or "cpu"'
+    if device.type == "cuda" and 0 < torch.cuda.device_count() <= (device.index or 0):
+        return f"one of the {torch.cuda.device_count()} GPUs of this machine, counted from 0"
+    return None
 
 
 def _registered_models() -> list[str]:

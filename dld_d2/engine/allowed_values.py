@@ -62,7 +62,7 @@ def _complaints(cfg: CfgNode) -> Iterator[tuple[str, str]]:
     known = rules()
     for key, value in values.items():
         rule = known.get(key)
-        expected = rule(value) if rule is not None else None
+        expected = rule(value) if rule is not None else _anything(value)
         if expected is None and key not in _ALSO_INFINITE and not _finite(value):
             expected = "finite numbers"
         if expected is not None:
@@ -73,6 +73,10 @@ def _complaints(cfg: CfgNode) -> Iterator[tuple[str, str]]:
 
 def _none(cfg: CfgNode) -> Iterator[tuple[str, str]]:
     return iter(())
+
+
+def _anything(value: Any) -> str | None:
+    return "a value; to have the default, take the line out" if value is None else None
 
 
 def _finite(value: Any) -> bool:

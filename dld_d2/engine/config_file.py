@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import stat
 from typing import Any
@@ -14,6 +15,7 @@ __all__ = ["read_config_file"]
 
 _MAX_BYTES = 2**20  # a training's config.yaml, which holds all keys, has some 10,000
 _MAX_DEPTH = 16  # sections within sections; there are five
+_MAX_OPEN = 100  # brackets, wherever they stand
 _MAX_ALIASES = 16  # each may double what the file stands for
 
 
@@ -93,6 +95,10 @@ def _text(file: str) -> str:
 
 
 def _load(file: str, text: str) -> Any:
+    # PyYAML takes time with the square of how many are open.
+    steps = ({"[": 1, "{": 1, "]": -1, "}": -1}.get(letter, 0) for letter in text)
+    if max(itertools.accumulate(steps), default=0) > _MAX_OPEN:
+        raise _too_deep(file)
     try:
         return yaml.load(text, _Loader)
     except RecursionError:
@@ -102,7 +108,7 @@ def _load(file: str, text: str) -> Any:
         mark = getattr(error, "problem_mark", None)
         place = "" if mark is None else f", line {mark.line + 1}, column {mark.column + 1}"
         what = getattr(error, "problem", None) or " ".join(str(error).split())
-        raise ConfigError(f"{file}{place}: not plain YAML: {what}") from None
+        raise ConfigError(f"{file}: not plain YAML{place}: {what}") from None
 
 
 def _check_depth(file: str, node: Any, depth: int = 0) -> None:

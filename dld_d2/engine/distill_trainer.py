@@ -97,8 +97,8 @@ class DistillTrainer(SpotterTrainer):
     """
 
     @classmethod
-    def check_files(cls, cfg: CfgNode, resume: bool = False) -> None:
-        super().check_files(cfg, resume)
+    def check_start(cls, cfg: CfgNode, resume: bool = False) -> None:
+        super().check_start(cfg, resume)
         distill = cfg.MODEL.DISTILL
         if not distill.TEACHER_WEIGHTS:
             raise ConfigError(_NO_TEACHER)

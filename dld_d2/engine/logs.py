@@ -39,7 +39,9 @@ def log_to_file_only(message: str) -> None:
 
 
 def _for_terminals(record: logging.LogRecord) -> bool:
-    return not getattr(record, _FILE_ONLY, False)
+    # Detectron2 logs all layers of a model.
+    layers = record.name == "detectron2.engine.defaults" and str(record.msg).startswith("Model:")
+    return not (layers or getattr(record, _FILE_ONLY, False))
 
 
 def _no_trace_of_use(record: logging.LogRecord) -> bool:

@@ -204,16 +204,18 @@ class SpotterTrainer(DefaultTrainer):
         self.data_loader.dataset.seed = seed
 
     @classmethod
-    def check_files(cls, cfg: CfgNode, resume: bool = False) -> None:
-        """Refuse files of weights that cannot be used, before anything is built or read.
+    def check_start(cls, cfg: CfgNode, resume: bool = False) -> None:
+        """Refuse a training that cannot begin: data sets that are not registered, and files of
+        weights that cannot be read. Nothing is built, and no data are read.
 
         Args:
             cfg: configuration.
             resume: whether the training is to go on from OUTPUT_DIR where it can.
 
         Raises:
-            ConfigError: naming key and file.
+            ConfigError: naming the key, and the file.
         """
+        _check_data(cfg)
         resumes = resume and SpotterCheckpointer(nn.Module(), cfg.OUTPUT_DIR).has_checkpoint()
         if cfg.MODEL.WEIGHTS and not resumes:
             check_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS)
@@ -401,7 +403,7 @@ def _check_registered(key: str, names: Sequence[str]) -> None:
             for other in DatasetCatalog
             if MetadataCatalog.get(other).get("evaluator_type") == EVALUATOR_TYPE
         )
-        close = difflib.get_close_matches(name, known, n=1)
+        close = difflib.get_close_matches(name, DatasetCatalog, n=1)
         raise ConfigError(
             f"{key}: there is no data set {name!r}"
             + (f"; did you mean {close[0]}?" if close else ".")
