@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import stat
 
@@ -19,19 +18,22 @@ def check_regular_file(path: str | os.PathLike[str]) -> None:
     """
     mode = os.stat(path).st_mode
     if stat.S_ISDIR(mode):
-        raise IsADirectoryError(f"{os.fsdecode(path)}: cannot be read: it is a folder, not a file")
+        raise IsADirectoryError(f"{os.fsdecode(path)}: is a folder, not a file")
     if not stat.S_ISREG(mode):
-        raise OSError(
-            f"{os.fsdecode(path)}: cannot be read: it is a named pipe, a socket or a device, not a "
-            "file"
-        )
+        raise OSError(f"{os.fsdecode(path)}: is a pipe, socket or device, not a file")
 
 
 def refuse_special(path: str | os.PathLike[str]) -> None:
-    """As `check_regular_file`, but what is not there, or no path, is left to the opening.
+    """As `check_regular_file`, but what is not there, or cannot be looked at, is left to the
+    opening: it may be an address.
 
     Raises:
         OSError: naming the path.
     """
-    with contextlib.suppress(FileNotFoundError, NotADirectoryError, ValueError):
+    try:
         check_regular_file(path)
+    except ValueError:  # no path at all
+        return
+    except OSError as error:
+        if error.errno is None:
+            raise

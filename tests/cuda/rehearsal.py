@@ -1,5 +1,7 @@
-"""`REHEARSE_CUDA_TESTS=1` takes these tests through on the CPU, which shows that the tests themselves
-work, and nothing of a GPU."""
+"""`REHEARSE_CUDA_TESTS=1` takes these tests through on the CPU.
+
+It shows that the tests themselves work, and nothing of a GPU.
+"""
 
 import os
 

@@ -194,9 +194,9 @@ def test_what_is_no_file_is_named_and_not_waited_for(tmp_path, read):
     os.mkfifo(tmp_path / "x.png")
     (tmp_path / "device.png").symlink_to("/dev/zero")
     (tmp_path / "folder.png").mkdir()
-    kinds = {"x": "a named pipe", "device": "a named pipe, a socket or a dev", "folder": "a folder"}
+    kinds = {"x": "a pipe", "device": "a pipe, socket or device", "folder": "a folder"}
     for name, kind in kinds.items():
-        with pytest.raises(OSError, match=rf"^\S+/{name}\.png: cannot be read: it is {kind}"):
+        with pytest.raises(OSError, match=rf"^\S+/{name}\.png: is {kind}"):
             read(tmp_path / f"{name}.png")
 
 

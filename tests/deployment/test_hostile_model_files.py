@@ -57,7 +57,7 @@ CONFIGS = [
     ({"MODEL.DEVICE": "banana"}, "MODEL.DEVICE is 'banana', which is no device"),
     ({"MODEL.DEVICE": "meta"}, "MODEL.DEVICE is 'meta', which is no device"),
     # Values that take time to read or fill the screen.
-    ({"MODEL.FPN.OUT_CHANNELS": "9**9**9"}, "expected a int"),
+    ({"MODEL.FPN.OUT_CHANNELS": "9**9**9"}, "expected a whole number"),
     ({"MODEL.FPN.OUT_CHANNELS": "(" * 20_000}, "is a text of 20000 characters"),
     ({"MODEL.FPN.NORM": DEEP}, "NORM is nested too deep"),
     ({"MODEL.FPN.NORM": {"a": {"b": 1}}}, "NORM is a dict"),

@@ -60,6 +60,6 @@ def test_other_errors_stay_as_they_are():
 @pytest.mark.parametrize("workers", ["0", "1"])
 def test_an_image_that_cannot_be_read_is_named_in_one_line(tmp_path, workers):
     os.mkfifo(tmp_path / "x.png")
-    with pytest.raises(OSError, match=r"^[^\n]*x\.png: cannot be read: it is a named pipe") as told:
+    with pytest.raises(OSError, match=r"^[^\n]*x\.png: is a pipe") as told:
         train(tmp_path / "run", lambda: read_image(tmp_path / "x.png", "BGR"), workers)
     assert "\n" not in str(told.value)

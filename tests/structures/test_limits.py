@@ -15,7 +15,7 @@ from dld_d2.structures.limits import (
     check_polygon,
     check_text,
 )
-from dld_d2.structures.regular_file import check_regular_file
+from dld_d2.structures.files import check_regular_file
 from dld_d2.structures.vocabulary import Vocabulary
 
 
