@@ -1,5 +1,5 @@
-"""`REHEARSE_CUDA_TESTS=1` takes these tests through on the CPU, which shows that the tests themselves
-work, and nothing of a GPU."""
+"""With `REHEARSE_CUDA_TESTS=1` these tests run on the CPU: that shows that they themselves work, and
+nothing of a GPU."""
 
 import os
 
