@@ -1,5 +1,4 @@
-"""With `REHEARSE_CUDA_TESTS=1` these tests run on the CPU: that shows that they themselves work, and
-nothing of a GPU."""
+"""`REHEARSE_CUDA_TESTS=1` runs these tests on the CPU: that they themselves work, it shows."""
 
 import os
 
