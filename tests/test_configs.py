@@ -8,6 +8,7 @@ from detectron2.config import CfgNode
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from detectron2.modeling import build_model
 from recorded_keys import recorded_keys
+from small_models import SMALL
 
 from dld_d2.distillation.distiller import Distiller
 from dld_d2.distillation.text_size import TextSizeEstimator
@@ -27,23 +28,6 @@ CONFIGS = ROOT / "configs"
 FILES = sorted(str(file.relative_to(CONFIGS)) for file in CONFIGS.rglob("*.yaml"))
 SHORT_SIDES = {"ic13": 768, "ic15": 1280, "tt": 896}
 NAMES = {"ic13": "icdar2013", "ic15": "icdar2015", "tt": "totaltext"}
-SMALL = {
-    "MODEL.DEVICE": "cpu",
-    "MODEL.BACKBONE.NAME": "build_narrow_resnet_fpn_backbone",
-    "MODEL.BACKBONE.FREEZE_STATISTICS": False,  # weights are random
-    "MODEL.RESNETS.DEPTH": 18,
-    "MODEL.RESNETS.STEM_OUT_CHANNELS": 16,
-    "MODEL.RESNETS.RES2_OUT_CHANNELS": 16,
-    "MODEL.FPN.OUT_CHANNELS": 16,
-    "MODEL.RPN.CONV_DIMS": [16],
-    "MODEL.ROI_BOX_HEAD.FC_DIM": 32,
-    "MODEL.ROI_MASK_HEAD.CONV_DIM": 16,
-    "MODEL.ROI_TEXT_HEAD.POOLER_CONV_DIM": 16,
-    "MODEL.ROI_TEXT_HEAD.ENCODER.CONV_DIM": 16,
-    "MODEL.ROI_TEXT_HEAD.CONTEXT.HIDDEN_DIM": 16,
-    "MODEL.ROI_TEXT_HEAD.DECODER.HIDDEN_DIM": 16,
-    "MODEL.DYNAMIC.COST": "power",  # measuring takes seconds
-}
 
 
 def words(settings) -> list[str]:

@@ -1,7 +1,7 @@
 r"""Write a trained model as one file that needs nothing else.
 
-    dld-d2 export --config-file configs/dld_tt.yaml \
-        --weights output/dld_tt/model_final.pth --output student.pth
+    dld-d2 export --config-file configs/dld_mixed.yaml \
+        --weights output/dld_mixed/model_final.pth --output student.pth
     dld-d2 export --model student.pth --format onnx --output student_onnx
 
 The file holds the student's spotter and resolution selector, the costs of its scales, vocabulary

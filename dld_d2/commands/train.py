@@ -1,7 +1,7 @@
 """Train or evaluate a text spotter, or distil one.
 
     dld-d2 train --config-file configs/teacher_mixed.yaml --num-gpus 8
-    dld-d2 train --config-file configs/dld_tt.yaml --num-gpus 8
+    dld-d2 train --config-file configs/dld_mixed.yaml --num-gpus 8
     dld-d2 train --config-file configs/teacher_mixed.yaml --eval-only MODEL.WEIGHTS FILE.pth
 
 torchrun takes the script train_net.py, which is the same. docs/training.md tells the rest.
