@@ -99,7 +99,8 @@ def register_from_yaml(path: str | os.PathLike[str]) -> list[str]:
 
 
 class _Loader(yaml.SafeLoader):
-    """Refuses mappings that are merged (`<<`) out of one another until they fill the memory."""
+    """Refuses mappings that are merged (`<<`) out of one another until they fill the memory, which
+    PyYAML before 6.0.4 does."""
 
     def flatten_mapping(self, node: yaml.MappingNode) -> None:
         merged = [value for key, value in node.value if key.tag == "tag:yaml.org,2002:merge"]

@@ -81,7 +81,7 @@ def parse_line(line: str, points: int | None = None, scores: bool = False) -> tu
 
 
 def _checked_word(numbers: list[float], text: str, score: float | None = None) -> Word:
-    """Args: numbers: coordinates that are known not to exceed `MAX_COORDINATE`."""
+    """A word within the limits, of numbers that are known not to exceed `MAX_COORDINATE`."""
     polygon = np.array(numbers, dtype=np.float64).reshape(-1, 2)
     try:
         if len(polygon) > FEW_VERTICES:

@@ -6,6 +6,7 @@ found along its boundary, where `dld_d2.evaluation.exact` cuts the plane into sl
 """
 
 from fractions import Fraction
+from functools import lru_cache
 from itertools import combinations, pairwise
 
 SPECIAL = "!?.:,*\"()·[]/' "
@@ -122,7 +123,7 @@ def _edits(a, b):
 
 
 def _truncated(polygon):
-    return [(int(x), int(y)) for x, y in polygon]
+    return tuple((int(x), int(y)) for x, y in polygon)
 
 
 def _edges(ring):
@@ -134,6 +135,7 @@ def _area(ring):
     return abs(Fraction(sum(p[0] * q[1] - q[0] * p[1] for p, q in _edges(ring)), 2))
 
 
+@lru_cache(maxsize=1000)  # both tasks ask for the same
 def _shared(first, second):
     """Area of the intersection of two even-odd interiors: the sum of p x q / 2 over the pieces of
     edges that have it on one side only, walked with it on the left."""

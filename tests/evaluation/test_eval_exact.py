@@ -61,7 +61,7 @@ def test_two_ways_to_an_exact_intersection(limit):
     rng = np.random.default_rng(limit)
     for _ in range(25):
         a, b = (rng.integers(-limit, limit + 1, (rng.integers(3, 8), 2)) for _ in "ab")
-        rings = [list(map(tuple, ring.tolist())) for ring in (a, b)]
+        rings = [tuple(map(tuple, ring.tolist())) for ring in (a, b)]
         assert intersection_area(a, b) == _shared(*rings)
 
 
