@@ -264,7 +264,9 @@ def test_keys_out_of_range_are_named(key, value):
 
 def test_other_image_formats_are_refused():
     for is_train in (True, False):
-        cfg = setup_cfg("", ["MODEL.DEVICE", "cpu", "INPUT.FORMAT", "L"])
+        cfg = setup_cfg("", ["MODEL.DEVICE", "cpu"])
+        cfg.defrost()
+        cfg.INPUT.FORMAT = "L"  # as by a script; `setup_cfg` refuses it
         with pytest.raises(ValueError, match=r"INPUT\.FORMAT"):
             build_augmentations(cfg, is_train)
     with pytest.raises(ValueError, match="min_size"):

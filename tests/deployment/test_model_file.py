@@ -299,7 +299,7 @@ def test_contents_that_are_wrong(exported, tmp_path, changes, message):
         ("MODEL.META_ARCHITECTURE", "SomebodysSpotter", "SomebodysSpotter.*import the module"),
         ("MODEL.META_ARCHITECTURE", "GeneralizedRCNN", "GeneralizedRCNN.*as a spotter"),
         ("MODEL.DYNAMIC.SPOTTER", "SomebodysSpotter", "SomebodysSpotter.*import the module"),
-        ("INPUT.MIN_SIZE_TEST", "many", "INPUT.MIN_SIZE_TEST is 'many'.*expected a int"),
+        ("INPUT.MIN_SIZE_TEST", "many", "INPUT.MIN_SIZE_TEST is 'many'.*expected a whole number"),
         ("_BASE_", "other.yaml", "no configuration key _BASE_"),
     ],
 )

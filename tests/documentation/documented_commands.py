@@ -82,6 +82,9 @@ def parse(command: Command, monkeypatch) -> argparse.Namespace | None:
         names = [word for word in words if "=" not in word]
         assert names and set(names) <= set(targets), f"{command}: targets are {targets}"
         return None
+    if program == "pip":
+        assert words[0] == "install", f"{command}: what is pip {words[0]}?"
+        return None
     if program == "torchrun":
         launcher = get_args_parser().parse_args(words)
         program, words = "python", [launcher.training_script, *launcher.training_script_args]
