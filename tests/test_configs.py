@@ -219,16 +219,18 @@ def test_no_key_is_left_without_effect(small, images, tmp_path, monkeypatch):
             if cfg.TEST.EVAL_ONLY:
                 with pytest.raises(ConfigError, match="--eval-only"):
                     trainer_class(cfg)
+                with pytest.raises(ConfigError, match="needs weights"):
+                    trainer_class.evaluate(cfg)
                 model = build_model(cfg)
                 for name in cfg.DATASETS.TEST:
                     trainer_class.build_test_loader(cfg, name)
                     trainer_class.build_evaluator(cfg, name, model)
-                continue
-            trainer = trainer_class(cfg)
-            trainer.resume_or_load(resume=False)
-            for name in cfg.DATASETS.TEST:
-                trainer_class.build_test_loader(cfg, name)
-                trainer_class.build_evaluator(cfg, name, trainer.deployed(trainer.model))
+            else:
+                trainer = trainer_class(cfg)
+                trainer.resume_or_load(resume=False)
+                for name in cfg.DATASETS.TEST:
+                    trainer_class.build_test_loader(cfg, name)
+                    trainer_class.build_evaluator(cfg, name, trainer.deployed(trainer.model))
         for base in chain(file):
             read[base] |= keys
     # Small ones have no bottlenecks.

@@ -26,7 +26,7 @@ class Command(NamedTuple):
 
 def commands() -> list[Command]:
     """Those of code blocks in documents, of models' cards, of what scripts and modules say of
-    themselves, and of comments in config files; each once."""
+    themselves, and of comments in config files; each once for each place."""
     found = []
     for file in (ROOT / "README.md", ROOT / "datasets/README.md", *ROOT.glob("docs/*.md")):
         for block in re.findall(r"```(?:bash|sh|console)\n(.*?)```", file.read_text(), re.DOTALL):
@@ -43,7 +43,7 @@ def commands() -> list[Command]:
             found += _of_text(file, "\n".join(_shown(lines)))
     for file in (ROOT / "configs").rglob("*.yaml"):
         found += _of_text(file, "\n".join(_shown(re.sub(r"(?m)^#", "", file.read_text()))))
-    return list({command.words: command for command in reversed(found)}.values())[::-1]
+    return list(dict.fromkeys(found))
 
 
 def _shown(text: str) -> Iterator[str]:

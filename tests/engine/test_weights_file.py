@@ -240,5 +240,5 @@ def test_weights_that_are_not_finite_are_not_loaded(tmp_path, value):
 def test_pipes_devices_and_folders_are_refused(tmp_path, read):
     os.mkfifo(tmp_path / "pipe.pth")
     for path in (tmp_path / "pipe.pth", "/dev/zero", tmp_path):
-        with pytest.raises(OSError, match="cannot be read: it is a "):
+        with pytest.raises(OSError, match=r"is a .*not a file"):
             read(path)

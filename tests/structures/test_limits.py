@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import shapely
 
+from dld_d2.structures.files import check_regular_file
 from dld_d2.structures.limits import (
     MAX_CROSSINGS,
     MAX_TEXT_LENGTH,
@@ -15,7 +16,6 @@ from dld_d2.structures.limits import (
     check_polygon,
     check_text,
 )
-from dld_d2.structures.files import check_regular_file
 from dld_d2.structures.vocabulary import Vocabulary
 
 

@@ -18,7 +18,7 @@ from dld_d2.engine.trainer import SpotterTrainer
 from dld_d2.evaluation import read_submission
 
 SPEED = ("fps", "seconds_per_image")
-COSTS = ("cost_published", "cost_whole")
+COSTS = ("cost_published", "cost_released", "cost_whole")
 
 
 def without(metrics, *names):
