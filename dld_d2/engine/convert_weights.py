@@ -24,6 +24,7 @@ from torch import Tensor
 
 from dld_d2.engine.weights_file import read_pth, read_safetensors
 from dld_d2.engine.whole_files import write_whole
+from dld_d2.structures.errors import ends_in_one_line
 
 __all__ = ["convert", "from_torchvision", "read_arrays"]
 
@@ -136,19 +137,18 @@ def _from_resnet(source: Path) -> dict[str, Any]:
     return {"model": from_torchvision(state), "__author__": "torchvision"}
 
 
-def main(argv: list[str] | None = None) -> None:
+@ends_in_one_line(pickle.UnpicklingError, RuntimeError)
+def main(argv: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("source", metavar="IN")
     parser.add_argument("target", metavar="OUT.pth")
     args = parser.parse_args(argv)
-    try:
-        count = convert(args.source, args.target)
-    except (OSError, ValueError, pickle.UnpicklingError, RuntimeError) as error:
-        sys.exit(f"convert_weights: {error}")
+    count = convert(args.source, args.target)
     print(f"{args.target}: {count} parameters")
+    return 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

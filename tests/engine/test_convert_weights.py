@@ -1,5 +1,6 @@
 import os
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -90,10 +91,10 @@ def test_never_runs_code_from_a_pickle(tmp_path):
         ("other.pkl", b"", "out.pth", "no such file"),
     ],
 )
-def test_reports_what_cannot_be_converted(tmp_path, name, content, target, message):
+def test_reports_what_cannot_be_converted(tmp_path, name, content, target, message, capsys):
     (tmp_path / name.replace("other", "unused")).write_bytes(content)
-    with pytest.raises(SystemExit, match=message):
-        main([str(tmp_path / name), str(tmp_path / target)])
+    assert main([str(tmp_path / name), str(tmp_path / target)]) == 2
+    assert re.fullmatch(rf"error: .*{message}.*\n", capsys.readouterr().err)
 
 
 def test_reports_another_model(tmp_path):

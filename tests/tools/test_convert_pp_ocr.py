@@ -1,5 +1,7 @@
 """PP-OCRv6's weights in our modules, beside its own graphs in ONNX Runtime."""
 
+import importlib
+import sys
 import zipfile
 from pathlib import Path
 
@@ -114,3 +116,12 @@ def test_other_weights_than_the_pinned_are_refused(tmp_path):
     wheel.write_bytes(b"no zip")
     with pytest.raises(WeightsError, match=r"is not the wheel of rapidocr 3\.10\.0"):
         read_weights(wheel)
+
+
+def test_without_the_package_onnx_it_says_what_to_install(monkeypatch, capsys, tmp_path):
+    convert_pp_ocr = importlib.import_module("convert_pp_ocr")
+    monkeypatch.delitem(sys.modules, "pp_ocr_weights.convert", raising=False)
+    monkeypatch.setitem(sys.modules, "onnx", None)
+    # Python says so of a package that is not there.
+    assert convert_pp_ocr.main(["--output", str(tmp_path / "out.pth")]) == 2
+    assert capsys.readouterr().err.endswith("is not installed: pip install onnx\n")
