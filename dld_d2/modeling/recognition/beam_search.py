@@ -46,12 +46,13 @@ def beam_search(
 ) -> BestSequences:
     """Search for the texts that the decoder finds most probable.
 
-    All beams of all words are extended together, each fed with its own characters. A beam that has
-    ended stays and competes with its probability. Sequences are compared by their probability as
-    it is, not normalised by length, since L_seq (Dynamic Low-Resolution Distillation for
-    Cost-Efficient End-to-End Text Spotting, ECCV 2022) asks for the K most probable ones. `begin`
-    never occurs within a word: the other classes share its probability. A word of `max_length`
-    characters can only end, with the probability that the decoder gives to that.
+    All beams of all words are extended together, each fed with its own characters. What ends leaves
+    the beams for a list of the K most probable texts that have ended, so that longer beams, however
+    probable, cannot push it out. Sequences are compared by their probability as it is, not
+    normalised by length, since L_seq (Dynamic Low-Resolution Distillation for Cost-Efficient
+    End-to-End Text Spotting, ECCV 2022) asks for the K most probable ones. `begin` never occurs
+    within a word: the other classes share its probability. A word of `max_length` characters can
+    only end, with the probability that the decoder gives to that.
 
     Args:
         decoder: what extends the beams.
@@ -64,43 +65,51 @@ def beam_search(
         ValueError: unless 1 <= num_sequences <= width and max_length >= 1.
     """
     check_search(num_sequences=num_sequences, width=width, max_length=max_length)
-    N, device, end = len(context), context.device, decoder.end
+    N, K, end = len(context), num_sequences, decoder.end
+    device, never = context.device, float("-inf")
     memory = decoder.memory(context)
     memory = type(memory)(*(x.repeat_interleave(width, dim=0) for x in memory))
     state = decoder.initial_state(memory[0])
     previous = torch.full((N * width,), decoder.begin, device=device)
     first_beams = torch.arange(0, N * width, width, device=device)[:, None]
 
-    sequences = torch.full((N, width, max_length + 1), Vocabulary.PADDING, device=device)
-    log_probability = torch.full((N, width), float("-inf"), device=device)
+    beams = torch.full((N, width, max_length + 1), Vocabulary.PADDING, device=device)
+    log_probability = torch.full((N, width), never, device=device)
     log_probability[:, 0] = 0  # all begin alike: one beam is there, the others are absent
-    ended = torch.zeros_like(log_probability, dtype=torch.bool)
-    only_end = torch.full((decoder.num_classes,), float("-inf"), device=device)
-    only_end[end] = 0
+    ended = beams.new_full((N, K, max_length + 1), Vocabulary.PADDING)
+    best = log_probability.new_full((N, K), never)
 
     for t in range(max_length + 1):
         logits, state = decoder.step(memory, previous, state)
-        logits[:, decoder.begin] = float("-inf")
+        logits[:, decoder.begin] = never
         extension = logits.float().log_softmax(dim=1).view(N, width, -1)
-        if t == max_length:
-            extension = extension + only_end
-        extension = torch.where(ended[..., None], only_end, extension)
-        total = (log_probability[..., None] + extension).flatten(1)
-        log_probability, chosen = total.topk(width, dim=1)
+        total = log_probability[..., None] + extension
 
-        parent, token = chosen // decoder.num_classes, chosen % decoder.num_classes
-        sequences = sequences.gather(1, parent[..., None].expand_as(sequences))
-        sequences[..., t] = token.masked_fill(ended.gather(1, parent), Vocabulary.PADDING)
-        ended = token == end
-        previous = token.flatten()
-        state = type(state)(*(x[(first_beams + parent).flatten()] for x in state))
-        # What has not ended can only become less probable: once the K best have, they stay.
-        # Looking costs one wait for the device per character; a word has five on average.
-        if (ended | log_probability.isneginf())[:, :num_sequences].all():
+        # Those that end here, beside the best that ended before.
+        ending = beams.clone()
+        ending[..., t] = end
+        best, kept = torch.cat([best, total[..., end]], dim=1).topk(K, dim=1)
+        ended = _rows(torch.cat([ended, ending], dim=1), kept)
+        if t == max_length:
             break
 
-    log_probability = log_probability[:, :num_sequences]
-    absent = log_probability.isneginf()[..., None]
-    sequences = sequences[:, :num_sequences].masked_fill(absent, Vocabulary.PADDING)
-    longest = int((sequences != Vocabulary.PADDING).sum(dim=2).max())
-    return BestSequences(sequences[..., :longest], log_probability)
+        total[..., end] = never
+        log_probability, chosen = total.flatten(1).topk(width, dim=1)
+        # What has not ended can only become less probable.
+        # Looking costs one wait for the device per character; a word has five on average.
+        if (log_probability[:, 0] <= best[:, -1]).all():
+            break
+        parent, token = chosen // decoder.num_classes, chosen % decoder.num_classes
+        beams = _rows(beams, parent)
+        beams[..., t] = token
+        previous = token.flatten()
+        state = type(state)(*(x[(first_beams + parent).flatten()] for x in state))
+
+    ended = ended.masked_fill(best.isneginf()[..., None], Vocabulary.PADDING)
+    longest = int((ended != Vocabulary.PADDING).sum(dim=2).max())
+    return BestSequences(ended[..., :longest], best)
+
+
+def _rows(sequences: Tensor, index: Tensor) -> Tensor:
+    """(N, K, T), of sequences (N, M, T) those that index (N, K) tells."""
+    return sequences.gather(1, index[..., None].expand(-1, -1, sequences.shape[2]))

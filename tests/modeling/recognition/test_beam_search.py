@@ -2,6 +2,7 @@
 
 import itertools
 import math
+from collections import namedtuple
 
 import pytest
 import torch
@@ -25,6 +26,26 @@ def make_decoder(characters, confidence=1.0, end_bias=0.0):
     return decoder
 
 
+class TableDecoder:
+    """Says by a table (places, classes) what is likely at each place, whatever came before."""
+
+    num_classes, end, begin = 5, 3, 4
+    Memory = namedtuple("Memory", "context")
+    State = namedtuple("State", "place")
+
+    def __init__(self, table):
+        self.table = table
+
+    def memory(self, context):
+        return self.Memory(context)
+
+    def initial_state(self, context):
+        return self.State(torch.zeros(len(context), dtype=torch.int64))
+
+    def step(self, memory, previous, state):
+        return self.table[state.place].clone(), self.State(state.place + 1)
+
+
 def make_context(num_words, seed=1):
     return 2 * torch.randn(num_words, 7, 6, generator=torch.manual_seed(seed))
 
@@ -40,22 +61,20 @@ def log_probability(decoder, context, sequence):
 def naive_beam_search(decoder, context, width, max_length):
     """One word, a Python list of beams, always to the last step; [(log-probability, tokens)]."""
     memory = decoder.memory(context[None])
-    beams = [(0.0, [], decoder.initial_state(context[None]))]
+    beams, ended = [(0.0, [], decoder.initial_state(context[None]))], []
     for t in range(max_length + 1):
         candidates = []
         for score, tokens, state in beams:
-            if tokens and tokens[-1] == decoder.end:
-                candidates.append((score, tokens, state))
-                continue
             previous = torch.tensor([tokens[-1] if tokens else decoder.begin])
             logits, new_state = decoder.step(memory, previous, state)
             logits[:, decoder.begin] = -torch.inf
             for token, extension in enumerate(logits[0].log_softmax(dim=0).tolist()):
-                if token == decoder.begin or (t == max_length and token != decoder.end):
-                    continue
-                candidates.append((score + extension, [*tokens, token], new_state))
+                if token == decoder.end:
+                    ended.append((score + extension, [*tokens, token]))
+                elif token != decoder.begin and t < max_length:
+                    candidates.append((score + extension, [*tokens, token], new_state))
         beams = sorted(candidates, key=lambda beam: -beam[0])[:width]
-    return [(score, tokens) for score, tokens, _ in beams]
+    return sorted(ended, key=lambda word: -word[0])
 
 
 def strip(row):
@@ -79,6 +98,31 @@ def test_equals_exhaustive_enumeration():
         )
         assert [strip(row) for row in rows] == [[*w, decoder.end] for _, w in expected]
         torch.testing.assert_close(scores, torch.tensor([p for p, _ in expected]))
+
+
+@torch.no_grad()
+def test_the_best_are_the_true_best():
+    """A narrow search over random tables of 3 characters by their place, words of up to 3: longer
+    words that have not ended do not push out those that have."""
+    words = [w for n in range(4) for w in itertools.product(range(3), repeat=n)]
+    generator = torch.Generator().manual_seed(0)
+    found = {1: 0, 3: 0}
+    tables = 200
+    for _ in range(tables):
+        table = 2 * torch.randn(4, 5, generator=generator)
+        decoder = TableDecoder(table)
+        table = table.clone()
+        table[:, decoder.begin] = -torch.inf
+        steps = table.log_softmax(dim=1).tolist()
+        scores = {w: sum(steps[t][c] for t, c in enumerate([*w, decoder.end])) for w in words}
+        true = sorted(words, key=scores.get, reverse=True)
+        result = beam_search(decoder, torch.zeros(1, 1, 1), width=5, num_sequences=3, max_length=3)
+        mine = [tuple(strip(row)[:-1]) for row in result.sequences[0]]
+        found[1] += mine[:1] == true[:1]
+        found[3] += mine == true[:3]
+        for word, score in zip(mine, result.log_probabilities[0].tolist(), strict=True):
+            assert score == pytest.approx(scores[word], abs=1e-4)
+    assert found == {1: tables, 3: tables}
 
 
 @torch.no_grad()
@@ -111,19 +155,26 @@ def test_equals_a_naive_search(num_sequences):
 
 
 @torch.no_grad()
-def test_width_one_is_greedy():
+def test_one_beam_finds_what_is_at_least_as_probable_as_greedy_reading():
     decoder, context = make_decoder("abcdef", confidence=12, end_bias=-2), make_context(40)
     classes, _ = decoder.greedy(context, max_length=6)
-    result = beam_search(decoder, context, width=1, num_sequences=1, max_length=6)
     vocabulary = Vocabulary("abcdef")
     words = [vocabulary.decode(row) for row in classes.tolist()]
-    assert [vocabulary.decode(row) for row in result.sequences[:, 0].tolist()] == words
     assert {0, 6} < {len(word) for word in words}, "empty words and words cut off should occur"
+    result = beam_search(decoder, context, width=1, num_sequences=1, max_length=6)
+    equal = 0
+    for elements, word, row, best in zip(
+        context, words, result.sequences[:, 0], result.log_probabilities[:, 0], strict=True
+    ):
+        greedy = [*("abcdef".index(c) for c in word), decoder.end]
+        assert best >= log_probability(decoder, elements, greedy) - 1e-4
+        equal += strip(row) == greedy
+    assert equal > 0
 
 
 @torch.no_grad()
 def test_wider_finds_what_greedy_misses():
-    decoder, context = make_decoder("abcdef"), make_context(40)
+    decoder, context = make_decoder("abcdef", confidence=12, end_bias=-2), make_context(40)
     best = {
         width: beam_search(decoder, context, width=width, num_sequences=1, max_length=5)[1]
         for width in (1, 20)
