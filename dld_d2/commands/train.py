@@ -21,6 +21,7 @@ from torch.multiprocessing import ProcessExitedException
 from dld_d2.commands.arguments import add_overrides, described_parser
 from dld_d2.commands.errors import ends_in_one_line
 from dld_d2.data.registration_file import register_configured_datasets
+from dld_d2.engine.guard import REMEDY
 from dld_d2.engine.launch import check_gpus, launch
 from dld_d2.engine.setup import prepare_run, setup_cfg
 from dld_d2.engine.trainer import SpotterTrainer
@@ -107,7 +108,13 @@ def run(
         return
     trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=arguments.resume)
-    trainer.train()
+    try:
+        trainer.train()
+    except FloatingPointError as error:
+        if REMEDY in str(error):
+            raise
+        # Detectron2's, and those of gradients and of weights to be saved.
+        raise FloatingPointError(f"{str(error).rstrip('.')}. {REMEDY}") from error
 
 
 def run_in_one_of_several(cfg: CfgNode, arguments: argparse.Namespace) -> None:

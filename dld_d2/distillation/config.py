@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 
 from dld_d2.distillation.learning.learning import known_learnings
 from dld_d2.distillation.terms.term import Term, find_term, known_terms
-from dld_d2.structures.allowed import Rule, number, one_of
+from dld_d2.structures.allowed import Rule, number, one_of, whole
 
 __all__ = ["ALLOWED", "add_distillation_config", "add_term_config", "conflicts"]
 
@@ -117,6 +117,8 @@ ALLOWED: Mapping[str, Rule] = {
     "MODEL.DISTILL.SELECTOR.LR_FACTOR": number(above=0),
     "MODEL.DISTILL.BEST_SCALE.TARGET_TEMPERATURE": number(above=0),
     "MODEL.DISTILL.BEST_SCALE.REGRET_POWER": number(0, 1),
+    "MODEL.DISTILL.SEQUENCE.NUM_SEQUENCES": whole(1, 1000),
+    "MODEL.DISTILL.SEQUENCE.BEAM_WIDTH": whole(1, 1000),
 }
 """Full name of a key -> what it may be."""
 
@@ -135,9 +137,8 @@ def conflicts(cfg: CfgNode) -> Iterator[tuple[str, str]]:
                 f"{expected}; to leave the term out, take {word!r} out of MODEL.DISTILL.TERMS",
             )
     sequence = distill.SEQUENCE
-    if not 1 <= sequence.NUM_SEQUENCES <= sequence.BEAM_WIDTH <= 1000:
+    if sequence.NUM_SEQUENCES > sequence.BEAM_WIDTH:
         yield (
             "MODEL.DISTILL.SEQUENCE.NUM_SEQUENCES",
-            "a whole number of at least 1 and at most MODEL.DISTILL.SEQUENCE.BEAM_WIDTH "
-            f"({sequence.BEAM_WIDTH}), which is at most 1,000",
+            f"at most MODEL.DISTILL.SEQUENCE.BEAM_WIDTH ({sequence.BEAM_WIDTH})",
         )

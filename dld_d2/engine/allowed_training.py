@@ -65,7 +65,7 @@ def _output_dir(value: Any) -> str | None:
 
 
 def _text(value: Any) -> str | None:
-    return None if isinstance(value, str) and value else "a name in quotes"
+    return None if isinstance(value, str) and value else "the name of a data set, in quotes"
 
 
 ALLOWED: Mapping[str, Rule] = {
@@ -87,7 +87,7 @@ ALLOWED: Mapping[str, Rule] = {
     "INPUT.MAX_SIZE_TRAIN": _LONG_SIDE,
     "INPUT.MIN_SIZE_TEST": _min_size_test,
     "INPUT.MAX_SIZE_TEST": _LONG_SIDE,
-    "DATASETS.TRAIN": each(_text, different=False),
+    "DATASETS.TRAIN": each(_text),
     "DATASETS.TEST": each(_text, different=True),
     "DATASETS.ON_BAD_ANNOTATION": one_of(("raise", "skip")),
     "DATALOADER.NUM_WORKERS": whole(0, 256, note="processes; 0 loads in the training's own"),

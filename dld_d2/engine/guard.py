@@ -7,7 +7,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-__all__ = ["NonFiniteLossError", "guard_losses"]
+__all__ = ["REMEDY", "NonFiniteLossError", "guard_losses"]
+
+REMEDY = (
+    "Training stops; the last checkpoint is good. A lower SOLVER.BASE_LR, a longer "
+    "SOLVER.WARMUP_ITERS or SOLVER.AMP.ENABLED False may help."
+)
+"""What to do when a training diverges."""
 
 
 class NonFiniteLossError(FloatingPointError):
@@ -42,8 +48,7 @@ def _check(model: nn.Module, args: tuple, losses: Any) -> None:
     raise NonFiniteLossError(
         f"{', '.join(bad)}"
         + (f" (while {', '.join(others)})" if others else "")
-        + f", on the images {', '.join(files)}. Training stops; the last checkpoint is good. A "
-        "lower SOLVER.BASE_LR, a longer SOLVER.WARMUP_ITERS or SOLVER.AMP.ENABLED False may help."
+        + f", on the images {', '.join(files)}. {REMEDY}"
     )
 
 

@@ -177,8 +177,11 @@ def set_key(cfg: CfgNode, key: str, value: Any, source: str) -> None:
             raise ConfigError(f"{source}: {key} is called {RENAMED[key]} now")
         if key in GONE:
             raise ConfigError(f"{source}: there is no {key} any more; {GONE[key]}")
-        if any(name.startswith(f"{key}.") for name in defaults):
-            raise ConfigError(f"{source}: {key} is a section of keys, not a key")
+        inside = [name for name in defaults if name.startswith(f"{key}.")]
+        if inside:
+            raise ConfigError(
+                f"{source}: {key} is a section of keys, not a key; in it is {inside[0]}, for one"
+            )
         close = difflib.get_close_matches(key, defaults, n=3, cutoff=0.75)
         # A key under the wrong section still has the right last word.
         last = key.rpartition(".")[2]

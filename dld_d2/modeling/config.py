@@ -81,7 +81,7 @@ ALLOWED: Mapping[str, Rule] = {
     "MODEL.DYNAMIC.FIXED_SCALE": number(0.05, 1),
     "MODEL.DYNAMIC.COST": _cost,
     "MODEL.DYNAMIC.COST_EXPONENT": number(above=0, most=10),
-    "MODEL.DYNAMIC.COST_BIAS": number(-1e6, 1e6),
+    "MODEL.DYNAMIC.COST_BIAS": number(-1_000_000, 1_000_000),
     "MODEL.DYNAMIC.SELECTOR.INPUT_SCALE": number(0.05, 1),
     "MODEL.DYNAMIC.SELECTOR.CHANNELS": each(whole(1, 8192), least=1),
     "MODEL.DYNAMIC.SELECTOR.NORM": one_of(NORMS),

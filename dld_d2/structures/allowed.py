@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -107,9 +108,9 @@ def each(
         if expected is not None:
             return f"a list, each value in it {expected}"
         if count is not None and len(values) != count:
-            return f"a list of {count}"
+            return f"a list of {count} values"
         if len(values) < least:
-            return f"a list of at least {least}"
+            return f"a list of at least {least} value{'s' * (least > 1)}"
         if rising and any(b <= a for a, b in itertools.pairwise(values)):
             return "a list in which each number is above the one before it"
         if different and any(value in values[:i] for i, value in enumerate(values)):
@@ -124,7 +125,7 @@ def empty_or(rule: Rule) -> Rule:
 
     def rule_or_empty(value: Any) -> str | None:
         expected = None if value == "" else rule(value)
-        return None if expected is None else f'{expected}, or ""'
+        return None if expected is None else f'"" or {expected}'
 
     return rule_or_empty
 
@@ -140,9 +141,9 @@ def file(read: Callable[[str], Any]) -> Rule:
         try:
             read(value)
         except FileNotFoundError:
-            return "a file that exists; its name is relative to the working directory"
+            return f"a file that exists (its name is relative to {os.getcwd()})"
         except IsADirectoryError:
-            return "a file, but it is a folder"
+            return "a file, which a folder is not"
         except (OSError, ValueError) as error:
             return f"a file that can be read ({' '.join(str(error).split())})"
         return None

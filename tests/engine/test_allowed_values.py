@@ -77,7 +77,7 @@ BAD = [
     ("MODEL.RECOGNITION.MAX_LENGTH", "-3", "at least 1"),
     ("MODEL.RECOGNITION.MAX_LENGTH", "1000000", "at most 1,000"),
     ("MODEL.RECOGNITION.VOCABULARY", "nowhere.txt", "a file that exists"),
-    ("MODEL.RECOGNITION.VOCABULARY", "/tmp", "it is a folder"),
+    ("MODEL.RECOGNITION.VOCABULARY", "/tmp", "which a folder is not"),
     ("MODEL.ROI_TEXT_HEAD.NAME", "CTC", "'AttentionTextHead'"),
     ("MODEL.ROI_TEXT_HEAD.IN_FEATURE", "p9", "'p2'"),
     ("MODEL.ROI_TEXT_HEAD.LOSS_WEIGHT", "-1", "at least 0"),

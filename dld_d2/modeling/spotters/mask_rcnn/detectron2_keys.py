@@ -166,7 +166,7 @@ def _features(cfg: CfgNode) -> Iterator[tuple[str, str]]:
         ("MODEL.ROI_TEXT_HEAD.IN_FEATURE", [model.ROI_TEXT_HEAD.IN_FEATURE], pyramid),
     ):
         if not set(names) <= set(known):
-            yield key, f"of the feature maps that MODEL.FPN.IN_FEATURES makes, {known}"
+            yield key, f"names of feature maps that MODEL.FPN.IN_FEATURES makes, {known}"
 
 
 def _groups(cfg: CfgNode) -> Iterator[tuple[str, str]]:
