@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from dld_d2.modeling.recognition.encoder import ContextEncoder
 from dld_d2.modeling.recognition.positional_decoder import PositionalDecoder
-from dld_d2.modeling.spotters.mango.character_attention import CharacterAttention
+from dld_d2.modeling.spotters.mango.character_attention import (
+    CharacterAttention,
+    attention_logits,
+)
 from dld_d2.modeling.spotters.mango.character_slices import Slices
 from dld_d2.modeling.spotters.mango.gathering import (
     Gathered,
@@ -110,6 +113,19 @@ class CellReader(nn.Module):
             counts,
             slices,
         )
+
+    def attention_of(self, maps: ReaderMaps, grid: Grid, number: Tensor, image: int) -> Tensor:
+        """Where cells of one image look, for pictures: (n, L, h, w) in [0, 1].
+
+        Args:
+            maps, grid: of a batch.
+            number: (n,) int64 of the cells.
+            image: their image.
+        """
+        kernels = self.attention.kernels(maps.cells[image, number], number, grid.side)
+        coordinates = (grid.map_coordinates()[image].flatten(1) + 1) / 2 * grid.side
+        logits = attention_logits(kernels, maps.masks[image], coordinates)
+        return logits.sigmoid().view(len(number), self.length, *grid.shape)
 
     def forced(
         self,

@@ -280,6 +280,23 @@ class MANGOSpotter(Spotter):
         classes, _ = self.reader.decoder.greedy(context, self.max_length)
         return [self.vocabulary.decode(row) for row in classes.tolist()]
 
+    @torch.no_grad()
+    def attention_maps(self, images: ImageList, targets: list[Instances]) -> list[Tensor]:
+        """Where the cells of ground-truth words look, for pictures.
+
+        Returns:
+            Per image (N, L, h, w) in [0, 1], of its readable words in target order, without
+            padding.
+        """
+        maps, rows = self.features(images), Rows.of(targets)
+        cells = one_cell_each(rows, word_cells(rows.truth, maps.grid), maps.grid)
+        attention = []
+        for image, number in enumerate(cells.number.split(cells.counts)):
+            height, width = maps.grid.visible(image)
+            seen = self.reader.attention_of(maps.reader, maps.grid, number, image)
+            attention.append(seen[: 0 if rows.stand_in else None, :, :height, :width])
+        return attention
+
     def image_cost(self, image: Tensor) -> list[PartCost]:
         backbone, level, reader = self.backbone, self.in_feature, self.reader
         bottom_up = module_cost(backbone.bottom_up, image)
