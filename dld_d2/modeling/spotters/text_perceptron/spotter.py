@@ -239,9 +239,7 @@ class TextPerceptronSpotter(Spotter):
     def _maps(self, features: dict[str, Tensor]) -> DetectionMaps:
         return self.head(features[self.in_feature])
 
-    def _read_rows(
-        self, features: dict[str, Tensor], rows: Rows, want: Collection[str]
-    ) -> Reading:
+    def _read_rows(self, features: dict[str, Tensor], rows: Rows, want: Collection[str]) -> Reading:
         return self.text_head(features, SideRegions.from_targets(rows.targets), rows.texts, want)
 
     def _with_detection(

@@ -101,7 +101,6 @@ def draw_targets(
         ValueError: if the targets have no `gt_sides`.
     """
     device = targets[0].gt_ignore.device
-    height, width = size
     extent = torch.tensor([t.image_size for t in targets], device=device)
     extent = (extent + STRIDE - 1) // STRIDE  # of the images in cells, (B, 2): rows, columns
     rows, columns = (torch.arange(side, device=device) for side in size)
@@ -146,7 +145,8 @@ def _draw_words(
         end_length = end_length.clamp(min=STRIDE)
         line_width = STRIDE * (line_width / STRIDE).round().clamp(min=1)
     else:
-        line_width = line_width.floor()
+        # OpenCV's lines of 3 pixels cover 5, of 5 cover 7.
+        line_width = 2 * (line_width.floor() / 2).ceil()
 
     reach = line_width.max().item() if len(sides) else 0.0
     pairs = WordPairs.of(polygon, image_index, (height, width), STRIDE, rule.at, reach)
