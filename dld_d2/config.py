@@ -21,7 +21,7 @@ import dld_d2.synthetic.builtin
 from dld_d2.distillation.config import add_distillation_config
 from dld_d2.modeling.config import add_dynamic_config, add_recognition_config
 
-__all__ = ["add_dld_config"]
+__all__ = ["add_dld_config", "config_modules"]
 
 
 def _spotter_modules(name: str) -> list[ModuleType]:
@@ -36,6 +36,12 @@ def _spotter_modules(name: str) -> list[ModuleType]:
 
 
 _spotter_modules("spotter")  # registers them
+
+
+def config_modules() -> list[ModuleType]:
+    """The modules that add keys of models and of distillation. In `ALLOWED` they may say what a key
+    may be, and by `conflicts(cfg)` what keys say together, see `dld_d2.engine.allowed_values`."""
+    return [dld_d2.modeling.config, *_spotter_modules("config"), dld_d2.distillation.config]
 
 
 def add_dld_config(cfg: CfgNode) -> None:
@@ -65,6 +71,12 @@ def _add_data_config(cfg: CfgNode) -> None:
     # "skip" leaves the instance or image out and reports how many of which kind.
     cfg.DATASETS.ON_BAD_ANNOTATION = "raise"
 
+    # Short side of a full-resolution image in pixels, by the name of a registered data set:
+    # `SHORT_SIDES: {my_train: 896, my_test: 896}`, or `DATASETS.SHORT_SIDES.my_test 896` on the
+    # command line. In training and testing it takes, for images of that set, the place of
+    # INPUT.AUG.BASE_SHORT_SIDE and INPUT.MIN_SIZE_TEST, which hold for all others.
+    cfg.DATASETS.SHORT_SIDES = CfgNode(new_allowed=True)
+
     cfg.INPUT.AUG = CfgNode()
     # Chance of taking a random crop that cuts no instance.
     cfg.INPUT.AUG.CROP_PROB = 0.5
@@ -75,6 +87,7 @@ def _add_data_config(cfg: CfgNode) -> None:
     cfg.INPUT.AUG.SCALE_RANGE = (0.3, 1.0)
     # Short side of a full-resolution image in pixels, in training (before SCALE_RANGE). Testing
     # uses INPUT.MIN_SIZE_TEST; long sides are limited by INPUT.MAX_SIZE_TRAIN / MAX_SIZE_TEST.
+    # DATASETS.SHORT_SIDES sets both for one data set.
     cfg.INPUT.AUG.BASE_SHORT_SIDE = 1280
     # Rotation is drawn from [-ROTATION, ROTATION] degrees with chance ROTATION_PROB.
     cfg.INPUT.AUG.ROTATION = 15.0
@@ -100,7 +113,8 @@ def _add_solver_config(cfg: CfgNode) -> None:
     # The gradient norm over all parameters together is clipped at this value; 0 turns it off.
     # (Detectron2's SOLVER.CLIP_GRADIENTS "norm" clips each parameter by itself.)
     cfg.SOLVER.CLIP_TOTAL_NORM = 35.0
-    # Periodic checkpoints that are kept, the latest ones; 0 keeps all.
+    # Periodic checkpoints that are kept, the latest ones over all starts of a training; 0 keeps
+    # all. With 1 there is none to go back to if the last one is damaged.
     cfg.SOLVER.CHECKPOINTS_TO_KEEP = 2
     # Type of mixed-precision computations (SOLVER.AMP.ENABLED): "float16" or "bfloat16".
     cfg.SOLVER.AMP.PRECISION = "float16"
@@ -116,6 +130,10 @@ def _add_test_config(cfg: CfgNode) -> None:
     # Lexicons to score with, of those that the data set has: "none", "strong", "weak", "generic",
     # "full". Empty: all it has.
     cfg.TEST.LEXICONS = ()
+    # COCO's average precision of boxes and of masks, beside the protocols of text spotting.
+    cfg.TEST.AVERAGE_PRECISION = False
+    # A configuration to evaluate with: training with it is refused.
+    cfg.TEST.EVAL_ONLY = False
     # Write pictures of this many test images (ground truth beside result) into OUTPUT_DIR.
     cfg.TEST.NUM_PICTURES = 0
     # Metric whose best value in training saves model_best.pth, such as

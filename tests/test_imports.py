@@ -45,6 +45,12 @@ def test_scoring_needs_neither_torch_nor_detectron2(statements):
     assert not loaded(statements) & HEAVY
 
 
+def test_reading_by_exported_networks_needs_neither_torch_nor_detectron2():
+    pytest.importorskip("onnxruntime")
+    found = loaded("from dld_d2.deployment.runtime import OnnxSpotter, pp_ocr")
+    assert not found & {"torch", "torchvision", "detectron2", "fvcore", "matplotlib"}
+
+
 @pytest.mark.parametrize(
     ("module", "modules"),
     [

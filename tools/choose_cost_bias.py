@@ -2,8 +2,8 @@
 r"""Find the cost bias with which a student costs what you want, on images like yours.
 
     python tools/choose_cost_bias.py --model student.pth --images PHOTOS --target-cost 0.4
-    python tools/choose_cost_bias.py --config-file configs/dld_tt.yaml --weights model_final.pth \
-        --dataset totaltext_train --target-cost 0.2 0.3 0.4
+    python tools/choose_cost_bias.py --config-file configs/dld_mixed.yaml \
+        --weights model_final.pth --dataset totaltext_train --target-cost 0.2 0.3 0.4
 
 Only the selector runs, once per image, whatever the number of targets. The bias goes into
 `--cost-bias` of tools/demo.py and tools/export_student.py, `cost_bias=` of `TextSpotter`, or

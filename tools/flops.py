@@ -29,6 +29,7 @@ from dld_d2.commands.console import console, table
 from dld_d2.commands.datasets import open_text_dataset
 from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.data.image_size import IMAGE_SUFFIXES, read_image_size
+from dld_d2.data.resolution import at_resolution_of
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.cost.parts import PAPER_UNIT, CostTable, PartCost, Workload
 from dld_d2.modeling.cost.resizing import full_resolution_sizes
@@ -107,6 +108,7 @@ def find_sizes(cfg: CfgNode, arguments: argparse.Namespace) -> list[tuple[int, i
         return [tuple(size) for size in arguments.size]
     if arguments.dataset:
         dataset = open_text_dataset(cfg, arguments.dataset)
+        cfg = at_resolution_of(cfg, arguments.dataset)
         images = [(image["height"], image["width"]) for image in dataset]
     elif arguments.image_root:
         images = folder_sizes(arguments.image_root)
@@ -146,6 +148,8 @@ def parts_table(costs: CostTable, num_images: int) -> Table:
         add(part.name, part.total(costs.workload), describe_units(part, costs.workload))
     rows.add_section()
     add("as the paper counts", costs.published, "backbone, FPN, RPN head")
+    if any(part.selects for part in costs.parts):
+        add("as the released code counts", costs.released, "these and the selector")
     add("whole", costs.total)
     return rows
 
@@ -197,6 +201,7 @@ def as_json(
         "paper_unit": PAPER_UNIT,
         "parts": [{**asdict(part), "total": part.total(whole.workload)} for part in whole.parts],
         "published": whole.published,
+        "released": whole.released,
         "total": whole.total,
         "scales": costs["published"].scales,
         **{

@@ -33,6 +33,7 @@ from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.commands.pictures import enlargement, write_picture
 from dld_d2.data import TextDatasetMapper
 from dld_d2.data.coverage import recognition_coverage
+from dld_d2.data.resolution import at_resolution_of
 from dld_d2.engine.setup import setup_cfg
 
 READABLE = LegendEntry("trains detection and recognition", "sky")
@@ -106,12 +107,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     setup_logger(name="dld_d2", abbrev_name="dld_d2")
     cfg = setup_cfg(arguments.config_file, arguments.opts)
-    mapper = TextDatasetMapper(cfg, is_train=arguments.mode == "train")
     key = "TRAIN" if arguments.mode == "train" else "TEST"
     name = arguments.dataset or next(iter(cfg.DATASETS[key]), None)
     if name is None:
         raise UsageError(f"DATASETS.{key} is empty: name a data set with --dataset")
     dataset = open_text_dataset(cfg, name)
+    mapper = TextDatasetMapper(at_resolution_of(cfg, name), is_train=arguments.mode == "train")
     arguments.output.mkdir(parents=True, exist_ok=True)
     coverage = recognition_coverage(dataset, mapper.vocabulary, mapper.max_length)
     messages.print(f"{name}: {coverage.summary(mapper.max_length)}")

@@ -53,8 +53,9 @@ def image_costs(
     Returns:
         By name `scale` and `relative_cost` where the model chose; and in units of
         2^30 multiply-adds, where the model is given, `cost_published` (backbone, FPN and RPN
-        head at the padded size, as the paper's FLOPs column counts) and `cost_whole` (everything,
-        with the selector, and the heads for the words found). Each image counts as if it came
+        head at the padded size, as the paper's FLOPs column counts), `cost_released` (that and the
+        selector, as the authors' code counts) and `cost_whole` (everything, with the selector, and
+        the heads for the words found). Each image counts as if it came
         alone, with the padding of its own size.
     """
     cost = None
@@ -77,6 +78,7 @@ def _report(image: SeenImage, cost: SpotterCost | None) -> dict[str, Any]:
             scale=1.0 if image.scale is None else image.scale,
         )
         row["cost_published"] = table.published / PAPER_UNIT
+        row["cost_released"] = table.released / PAPER_UNIT
         row["cost_whole"] = table.total / PAPER_UNIT
     return row
 
@@ -89,8 +91,8 @@ def mean_costs(rows: Iterable[Mapping[str, Any]], scales: Sequence[float] = ()) 
         scales: the candidates, so that those which no image got appear too.
 
     Returns:
-        `mean_scale`, `mean_relative_cost`, `share_scale_<scale>`, `cost_published` and
-        `cost_whole`, those that all rows have.
+        `mean_scale`, `mean_relative_cost`, `share_scale_<scale>`, `cost_published`,
+        `cost_released` and `cost_whole`, those that all rows have.
     """
     rows = list(rows)
     metrics = {}
@@ -106,5 +108,6 @@ def mean_costs(rows: Iterable[Mapping[str, Any]], scales: Sequence[float] = ()) 
         for scale in sorted({*scales, *chosen}):
             metrics[f"share_scale_{scale:g}"] = chosen.count(scale) / len(rows)
     add("cost_published", "cost_published")
+    add("cost_released", "cost_released")
     add("cost_whole", "cost_whole")
     return metrics

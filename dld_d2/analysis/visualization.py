@@ -32,6 +32,13 @@ PALETTE: dict[str, tuple[int, int, int]] = {
 _SUBPIXEL_BITS = 4
 _LABEL_ALPHA = 215
 
+MAX_LABELS = 1_000
+"""Words of one picture that get a label: more hide the picture and each other, and finding their
+places would take minutes."""
+
+# OpenCV counts in 32 bits, of which four are for fractions.
+_FARTHEST = 1_000_000.0
+
 
 @dataclass(frozen=True)
 class DrawnWord:
@@ -41,7 +48,8 @@ class DrawnWord:
         polygon: (K, 2) float, vertices (x, y) in pixels; pixel (0, 0) covers [0, 1] x [0, 1].
         text: label; empty for an outline without label. Characters that the font lacks appear as
             boxes, control characters as replacement characters.
-        score: shown after the text with two decimals, unless None.
+        score: shown after the text with two decimals, unless None. There are several scores of a
+            word, so the picture's legend should say which.
         color: a key of `PALETTE`.
         hatched: whether to hatch the inside, which is how don't-care regions are told apart.
     """
@@ -61,10 +69,10 @@ class DrawnWord:
 
 @dataclass(frozen=True)
 class LegendEntry:
-    """What a colour of `PALETTE` (and hatching) means."""
+    """What a colour of `PALETTE` (and hatching) means; without colour, a note on the picture."""
 
     text: str
-    color: str
+    color: str | None = None
     hatched: bool = False
 
 
@@ -75,10 +83,12 @@ def draw_words(
 
     A label goes above its word, or where it hides least: it keeps within the image and off other
     labels as far as there is room. A line leads from a label that had to move away to its word.
+    The first `MAX_LABELS` words with a label get it; where there are more, the picture says so.
 
     Args:
         image: (H, W, 3) uint8, BGR.
-        words: drawn in this order; labels lie above all outlines.
+        words: drawn in this order; labels lie above all outlines. Vertices far outside are drawn at
+            1,000,000 pixels.
         enlarge: factor by which the picture is enlarged first, for labels that are readable on
             small images. Polygons are given in pixels of the image as it comes in.
 
@@ -93,7 +103,12 @@ def draw_words(
     if enlarge != 1:
         size = [round(side * enlarge) for side in (canvas.shape[1], canvas.shape[0])]
         canvas = cv2.resize(canvas, size, interpolation=cv2.INTER_CUBIC)
-    polygons = [np.asarray(w.polygon, dtype=np.float64).reshape(-1, 2) * enlarge for w in words]
+    polygons = [
+        np.clip(
+            np.asarray(w.polygon, dtype=np.float64).reshape(-1, 2) * enlarge, -_FARTHEST, _FARTHEST
+        )
+        for w in words
+    ]
     thickness = max(2, round(min(canvas.shape[:2]) / 400))
     for word, polygon in zip(words, polygons, strict=True):
         color = _rgb(word.color)
@@ -107,7 +122,8 @@ def draw_words(
 
 
 def add_legend(image: np.ndarray, entries: Sequence[LegendEntry]) -> np.ndarray:
-    """Append a strip below the image that says what the colours mean, wrapped to its width."""
+    """Append a strip below the image that says what the colours and numbers mean, wrapped to its
+    width."""
     _check_image(image)
     width = image.shape[1]
     font = _font(_font_size(image))
@@ -115,7 +131,7 @@ def add_legend(image: np.ndarray, entries: Sequence[LegendEntry]) -> np.ndarray:
     rows: list[list[tuple[LegendEntry, float]]] = [[]]
     x = 0.0
     for entry in entries:
-        needed = 2.5 * swatch + font.getlength(entry.text)
+        needed = (1.0 if entry.color is None else 2.5) * swatch + font.getlength(entry.text)
         if rows[-1] and x + needed > width:
             rows.append([])
             x = 0.0
@@ -126,6 +142,8 @@ def add_legend(image: np.ndarray, entries: Sequence[LegendEntry]) -> np.ndarray:
     for number, row in enumerate(rows):
         top = number * line + swatch // 2
         for entry, left in row:
+            if entry.color is None:
+                continue
             x0 = left + swatch / 2
             square = np.array([[0, 0], [1, 0], [1, 1], [0, 1]]) * swatch + [x0, top]
             # Hatching shows on dark ground; a plain colour fills its square.
@@ -138,7 +156,8 @@ def add_legend(image: np.ndarray, entries: Sequence[LegendEntry]) -> np.ndarray:
     for number, row in enumerate(rows):
         middle = number * line + line / 2
         for entry, left in row:
-            draw.text((left + 1.8 * swatch, middle), entry.text, (0, 0, 0), font, anchor="lm")
+            x = left + (0.5 if entry.color is None else 1.8) * swatch
+            draw.text((x, middle), entry.text, (0, 0, 0), font, anchor="lm")
     return np.concatenate([image, np.asarray(picture)[:, :, ::-1]])
 
 
@@ -232,6 +251,7 @@ def _draw_labels(
     labelled = [i for i, word in enumerate(words) if word.label]
     if not labelled:
         return canvas
+    total, labelled = len(labelled), labelled[:MAX_LABELS]
     font = _font(_font_size(canvas))
     pad = max(2, font.size // 6)
     ascent, descent = font.getmetrics()
@@ -253,6 +273,10 @@ def _draw_labels(
         draw.rectangle((x, y, x + width, y + height), fill=(*color, _LABEL_ALPHA))
         letters = (0, 0, 0) if dark else (255, 255, 255)
         draw.text((x + pad, y + pad), words[index].label, letters, font)
+    if total > len(labelled):
+        note = f"labels of {len(labelled)} of {total} words"
+        draw.rectangle((0, 0, font.getlength(note) + 2 * pad, ascent + descent), (0, 0, 0))
+        draw.text((pad, 0), note, (255, 255, 255), font)
     return np.ascontiguousarray(np.asarray(picture)[:, :, ::-1])
 
 

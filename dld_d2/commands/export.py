@@ -1,11 +1,12 @@
 r"""Write a trained model as one file that needs nothing else.
 
-    dld-d2 export --config-file configs/dld_tt.yaml \
-        --weights output/dld_tt/model_final.pth --output student.pth
+    dld-d2 export --config-file configs/dld_mixed.yaml \
+        --weights output/dld_mixed/model_final.pth --output student.pth
+    dld-d2 export --model student.pth --format onnx --output student_onnx
 
 The file holds the student's spotter and resolution selector, the costs of its scales, vocabulary
 and configuration; of a spotter that is not distilled, the spotter. docs/deployment.md says how to
-use it.
+use it. With `--format onnx` it is a folder of networks that need no PyTorch.
 """
 
 from __future__ import annotations
@@ -14,12 +15,17 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from detectron2.config import CfgNode
+
 from dld_d2.commands.arguments import add_overrides, described_parser
 from dld_d2.commands.console import console
 from dld_d2.commands.errors import UsageError, ends_in_one_line
-from dld_d2.deployment.model_file import export_spotter
+from dld_d2.deployment.model_file import configured_spotter, export_spotter, load_spotter
+from dld_d2.deployment.onnx_export import save_onnx
+from dld_d2.deployment.pretrained import find_model
 from dld_d2.engine.setup import setup_cfg
-from dld_d2.modeling.dynamic_spotter import is_dynamic
+from dld_d2.modeling.dynamic_spotter import DynamicSpotter, is_dynamic
+from dld_d2.modeling.spotters.contract import Spotter
 
 __all__ = ["main"]
 
@@ -28,6 +34,9 @@ __all__ = ["main"]
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = parse_arguments(argv)
+    if arguments.model is not None:
+        cfg, model = load_spotter(find_model(arguments.model), arguments.opts)
+        return write_onnx(cfg, model, arguments)
     opts = [*arguments.opts, "MODEL.WEIGHTS", arguments.weights]
     if arguments.cost_bias is not None:
         opts += ["MODEL.DYNAMIC.COST_BIAS", str(arguments.cost_bias)]
@@ -36,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     chooses = dynamic and cfg.MODEL.DYNAMIC.POLICY == "selector"
     if arguments.cost_bias is not None and not chooses:
         raise UsageError("--cost-bias: this model has no resolution selector that it could bias")
+    if arguments.format == "onnx":
+        return write_onnx(cfg, configured_spotter(cfg), arguments)
     model = export_spotter(cfg, arguments.output, half=arguments.half)
     size = arguments.output.stat().st_size / 2**20
     console.print(f"{arguments.output}: {size:.1f} MiB, {cfg.MODEL.META_ARCHITECTURE}")
@@ -45,13 +56,42 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
+def write_onnx(cfg: CfgNode, model: Spotter | DynamicSpotter, arguments: argparse.Namespace) -> int:
+    """The folder of networks; returns the exit status."""
+    if arguments.output.is_file():
+        raise UsageError(f"--output: {arguments.output} is a file; name a folder for the networks")
+    description = save_onnx(cfg, model, arguments.output)
+    for name in description.graphs:
+        file = arguments.output / f"{name}.onnx"
+        console.print(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
+    return 0
+
+
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = described_parser(__doc__)
     add = parser.add_argument
-    add("--config-file", required=True, metavar="FILE", help="of the training")
-    add("--weights", required=True, metavar="FILE", help="checkpoint, such as model_final.pth")
-    add("--output", required=True, type=Path, metavar="FILE", help=".pth or .safetensors")
+    add("--config-file", metavar="FILE", help="of the training")
+    add("--weights", metavar="FILE", help="checkpoint, such as model_final.pth")
+    add(
+        "--model",
+        metavar="NAME",
+        help="instead of the two, for --format onnx: an exported file, or the name of a model that "
+        "comes with this package",
+    )
+    add(
+        "--format",
+        choices=("file", "onnx"),
+        default="file",
+        help="one file for PyTorch, or a folder of networks for ONNX Runtime (default: file)",
+    )
+    add(
+        "--output",
+        required=True,
+        type=Path,
+        metavar="FILE",
+        help=".pth or .safetensors file; with --format onnx the folder",
+    )
     add(
         "--cost-bias",
         type=float,
@@ -65,4 +105,16 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="store kernels and matrices in float16: half the size, computed in float32 as ever",
     )
     add_overrides(parser, of="of the configuration, those of the training")
-    return parser.parse_args(argv)
+    arguments = parser.parse_args(argv)
+    trained = arguments.config_file is not None and arguments.weights is not None
+    if arguments.model is None and not trained:
+        parser.error("name the training's --config-file and --weights")
+    if arguments.model is not None and (arguments.config_file or arguments.weights):
+        parser.error("--model is instead of --config-file and --weights")
+    if arguments.model is not None and arguments.format != "onnx":
+        parser.error("--model is exported already; it can be made --format onnx")
+    if arguments.format == "onnx" and arguments.half:
+        parser.error("--half is of a file for PyTorch, not of --format onnx")
+    if arguments.model is not None and arguments.cost_bias is not None:
+        parser.error("--cost-bias: set cost_bias where the networks are used")
+    return arguments

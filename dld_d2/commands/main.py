@@ -65,3 +65,7 @@ def run_command(
         return run(arguments)
     finally:
         sys.argv[0] = program
+
+
+if __name__ == "__main__":
+    sys.exit(main())

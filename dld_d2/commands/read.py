@@ -25,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from detectron2.utils.logger import setup_logger
 
-from dld_d2.analysis.visualization import DrawnWord, draw_words
+from dld_d2.analysis.visualization import DrawnWord, LegendEntry, add_legend, draw_words
 from dld_d2.commands.arguments import (
     IMAGES,
     add_images,
@@ -252,6 +252,7 @@ def meet_target(spotter: TextSpotter, files: Sequence[str], arguments: argparse.
 
 
 def draw_result(image: np.ndarray, result: SpottingResult) -> np.ndarray:
-    """Picture (BGR) of the words."""
+    """Picture (BGR) of the words, and below it what their numbers are."""
     drawn = [DrawnWord(word.polygon, word.text, word.score) for word in result]
-    return draw_words(image, drawn, enlarge=enlargement(image))
+    picture = draw_words(image, drawn, enlarge=enlargement(image))
+    return add_legend(picture, [LegendEntry("numbers: confidence of the transcription (score)")])

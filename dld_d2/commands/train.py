@@ -1,7 +1,7 @@
 """Train or evaluate a text spotter, or distil one.
 
     dld-d2 train --config-file configs/teacher_mixed.yaml --num-gpus 8
-    dld-d2 train --config-file configs/dld_tt.yaml --num-gpus 8
+    dld-d2 train --config-file configs/dld_mixed.yaml --num-gpus 8
     dld-d2 train --config-file configs/teacher_mixed.yaml --eval-only MODEL.WEIGHTS FILE.pth
 
 torchrun takes the script train_net.py, which is the same. docs/training.md tells the rest.
@@ -10,38 +10,49 @@ torchrun takes the script train_net.py, which is the same. docs/training.md tell
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 from collections.abc import Sequence
 
 from detectron2.config import CfgNode
+from detectron2.utils import comm
+from torch.multiprocessing import ProcessExitedException
 
 from dld_d2.commands.arguments import add_overrides, described_parser
 from dld_d2.commands.errors import ends_in_one_line
 from dld_d2.data.registration_file import register_configured_datasets
-from dld_d2.data.report import AnnotationError
 from dld_d2.engine.launch import check_gpus, launch
-from dld_d2.engine.setup import ConfigError, prepare_run, setup_cfg
+from dld_d2.engine.setup import prepare_run, setup_cfg
 from dld_d2.engine.trainer import SpotterTrainer
 from dld_d2.engine.trainers import trainer_for
 
 __all__ = ["main", "parse_arguments", "run"]
 
 
-# Out of the depths of a training a ValueError is no error of use: it keeps its traceback.
-@ends_in_one_line(ConfigError, AnnotationError, FileNotFoundError)
+_MISUSED = 2  # exit status
+
+
+@ends_in_one_line()
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = parse_arguments(argv)
     num_gpus = check_gpus(arguments.num_gpus)
     device = ["MODEL.DEVICE", "cpu"] if arguments.num_gpus == 0 else []
-    launch(
-        run,
-        setup_cfg(arguments.config_file, arguments.opts + device),
-        (arguments,),
-        num_gpus=num_gpus,
-        num_machines=arguments.num_machines,
-        machine_rank=arguments.machine_rank,
-        dist_url=arguments.dist_url,
-    )
+    several = num_gpus > 1 or arguments.num_machines > 1
+    try:
+        launch(
+            run_in_one_of_several if several else run,
+            setup_cfg(arguments.config_file, arguments.opts + device),
+            (arguments,),
+            num_gpus=num_gpus,
+            num_machines=arguments.num_machines,
+            machine_rank=arguments.machine_rank,
+            dist_url=arguments.dist_url,
+        )
+    except ProcessExitedException as error:
+        if error.exit_code != _MISUSED:
+            raise
+        return _MISUSED  # the process has told why
     return 0
 
 
@@ -85,12 +96,29 @@ def run(
         arguments: as `parse_arguments` gives them.
         trainer_class: that of the configuration if None.
     """
-    cfg = prepare_run(cfg, arguments)
     register_configured_datasets(cfg)
     trainer_class = trainer_class or trainer_for(cfg)
+    if not arguments.eval_only:
+        # What a user can mend is told before anything is written.
+        trainer_class.check_start(cfg, resume=arguments.resume)
+    cfg = prepare_run(cfg, arguments)
     if arguments.eval_only:
         trainer_class.evaluate(cfg, resume=arguments.resume)
         return
     trainer = trainer_class(cfg)
     trainer.resume_or_load(resume=arguments.resume)
     trainer.train()
+
+
+def run_in_one_of_several(cfg: CfgNode, arguments: argparse.Namespace) -> None:
+    """As `run`, in a process that was started for it: what a user can mend ends it in one line,
+    before the others tell the same."""
+    os.environ["RANK"] = str(comm.get_rank())
+
+    @ends_in_one_line()
+    def run_here() -> int:
+        run(cfg, arguments)
+        return 0
+
+    if status := run_here():
+        sys.exit(status)

@@ -9,7 +9,14 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
-__all__ = ["RandomColorJitter", "RandomCropKeepingInstances", "build_augmentations", "varies"]
+__all__ = [
+    "RandomColorJitter",
+    "RandomCropKeepingInstances",
+    "ResizeShortestEdge",
+    "TooThinError",
+    "build_augmentations",
+    "varies",
+]
 
 # Luma of ITU-R BT.601, red, green, blue.
 _LUMA = (0.299, 0.587, 0.114)
@@ -121,6 +128,29 @@ class RandomColorJitter(T.Augmentation):
         return T.ColorTransform(partial(cv2.transform, m=np.hstack([matrix, offset])))
 
 
+class TooThinError(ValueError):
+    """An image is so long and thin that its short side would vanish."""
+
+
+class ResizeShortestEdge(T.ResizeShortestEdge):
+    """Detectron2's, but it says so where nothing of an image would be left."""
+
+    def get_transform(self, image: np.ndarray) -> T.Transform:
+        """
+        Raises:
+            TooThinError: if nothing would.
+        """
+        transform = super().get_transform(image)
+        if isinstance(transform, T.ResizeTransform) and min(transform.new_h, transform.new_w) < 1:
+            height, width = image.shape[:2]
+            raise TooThinError(
+                f"an image of {width} x {height} pixels is too long and thin: at a long side of "
+                f"{max(transform.new_h, transform.new_w)} nothing is left of its short one; leave "
+                "it out, or cut it into pieces"
+            )
+        return transform
+
+
 def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """The paper's augmentations in its order (crop, scale, rotation, colour), or test-time scaling.
 
@@ -133,7 +163,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     """
     _check_image_format(cfg.INPUT.FORMAT)
     if not is_train:
-        return [T.ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
+        return [ResizeShortestEdge(cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST)]
     aug = cfg.INPUT.AUG
     _check_augmentation_keys(aug)
     short_sides = [round(aug.BASE_SHORT_SIDE * factor) for factor in aug.SCALE_RANGE]
@@ -141,7 +171,7 @@ def build_augmentations(cfg: CfgNode, is_train: bool) -> list[T.Augmentation]:
     color = RandomColorJitter(aug.BRIGHTNESS, aug.CONTRAST, aug.SATURATION, cfg.INPUT.FORMAT)
     return [
         _Chance(RandomCropKeepingInstances(aug.CROP_MIN_SIZE), aug.CROP_PROB),
-        T.ResizeShortestEdge(short_sides, cfg.INPUT.MAX_SIZE_TRAIN),
+        ResizeShortestEdge(short_sides, cfg.INPUT.MAX_SIZE_TRAIN),
         _Chance(rotation, aug.ROTATION_PROB),
         _Chance(color, aug.COLOR_PROB),
     ]

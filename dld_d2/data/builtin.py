@@ -32,6 +32,8 @@ _COCO_TEXT = {
     "format": "coco_text",
 }
 
+_LATIN = {"scripts": ["Latin"]}
+
 # Name -> arguments of `register_text_dataset`, paths relative to $DETECTRON2_DATASETS.
 BUILTIN_DATASETS: dict[str, dict[str, Any]] = {
     "icdar2013_train": _per_image("icdar2013/train", "icdar2013"),
@@ -49,6 +51,9 @@ BUILTIN_DATASETS: dict[str, dict[str, Any]] = {
     },
     "mlt2017_train": _per_image("mlt2017/train", "mlt2017"),
     "mlt2017_val": _per_image("mlt2017/val", "mlt2017"),
+    # For models that read ASCII, as the published ones: photographs with Latin words.
+    "mlt2017_latin_train": {**_per_image("mlt2017/train", "mlt2017"), "options": _LATIN},
+    "mlt2017_latin_val": {**_per_image("mlt2017/val", "mlt2017"), "options": _LATIN},
     "totaltext_train": _per_image("totaltext/train", "totaltext"),
     "totaltext_test": {
         **_per_image("totaltext/test", "totaltext"),

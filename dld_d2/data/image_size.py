@@ -8,11 +8,13 @@ from pathlib import Path
 
 from PIL import Image
 
-__all__ = ["IMAGE_SUFFIXES", "exif_orientation", "read_image_size"]
+from dld_d2.structures.files import refuse_special
+from dld_d2.structures.pixels import exif_orientation
+
+__all__ = ["IMAGE_SUFFIXES", "read_image_size"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
 
-_ORIENTATION_TAG = 0x0112
 _TURNED = frozenset({5, 6, 7, 8})  # orientations that swap width and height
 _PNG_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 
@@ -24,23 +26,16 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        OSError: if it is no image that Pillow knows.
+        OSError: if it is no image that Pillow knows, or no file at all but a folder, a named pipe
+            or a device.
     """
+    refuse_special(path)
     with Image.open(path) as image:
         width, height = image.size
         # Pillow decodes a whole PNG before it can say that there is no EXIF data after the pixels.
         if image.format == "PNG" and not _has_png_metadata(path):
             return height, width
         return (width, height) if exif_orientation(image) in _TURNED else (height, width)
-
-
-def exif_orientation(image: Image.Image) -> int | None:
-    """1 to 8, how an image is to be turned; None if it does not say or its EXIF data are malformed,
-    and such an image is read as it is."""
-    try:
-        return image.getexif().get(_ORIENTATION_TAG)
-    except Exception:  # Pillow raises anything on malformed data
-        return None
 
 
 def _has_png_metadata(path: str | Path) -> bool:

@@ -8,10 +8,10 @@ import os
 from typing import Any, BinaryIO
 
 import numpy as np
-from detectron2.utils.file_io import PathManager
-from PIL import Image, ImageCms, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
-from dld_d2.data.image_size import exif_orientation
+from dld_d2.structures.files import refuse_special
+from dld_d2.structures.pixels import from_16_bits, gray_to_bgr, on_white, pillow_to_bgr
 
 __all__ = ["ImageLike", "as_bgr", "describe_image", "read_image"]
 
@@ -19,15 +19,6 @@ ImageLike = str | os.PathLike | np.ndarray | Image.Image | bytes | bytearray | m
 """What `as_bgr` takes."""
 
 _ENCODED = bytes | bytearray | memoryview
-_UPRIGHT = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 
 
 def read_image(file_name: str | os.PathLike[str], image_format: str) -> np.ndarray:
@@ -42,14 +33,16 @@ def read_image(file_name: str | os.PathLike[str], image_format: str) -> np.ndarr
 
     Raises:
         FileNotFoundError: if there is no such file.
-        OSError: naming the file, if it is not an image or is damaged.
+        OSError: naming the file, if it is not an image, is damaged, or no file at all but a folder,
+            a named pipe or a device.
         ValueError: for another order.
     """
     if image_format not in ("BGR", "RGB"):
         raise ValueError(f"the order of an image's channels is BGR or RGB, not {image_format!r}")
     name = os.fsdecode(file_name)
+    refuse_special(name)
     try:
-        file = PathManager.open(name, "rb")
+        file = _open(name)
     except FileNotFoundError:
         raise FileNotFoundError(f"{name}: there is no such image file") from None
     except Exception as error:
@@ -57,6 +50,15 @@ def read_image(file_name: str | os.PathLike[str], image_format: str) -> np.ndarr
     with file:
         image = _decode(file, name)
     return image if image_format == "BGR" else image[:, :, ::-1]
+
+
+def _open(name: str) -> BinaryIO:
+    if "://" not in name:
+        return open(name, "rb")
+    # Detectron2 takes a second to load, which reading without it shall not pay.
+    from detectron2.utils.file_io import PathManager
+
+    return PathManager.open(name, "rb")
 
 
 def as_bgr(image: ImageLike) -> np.ndarray:
@@ -90,7 +92,7 @@ def as_bgr(image: ImageLike) -> np.ndarray:
         return _decode(io.BytesIO(image), describe_image(image))
     if isinstance(image, Image.Image):
         try:
-            return _pillow_to_bgr(image)
+            return pillow_to_bgr(image)
         except Exception as error:  # it may be a file that is decoded only now
             raise _unreadable(describe_image(image), error) from error
     if not isinstance(image, np.ndarray):
@@ -131,7 +133,7 @@ def _decode(file: BinaryIO, name: str) -> np.ndarray:
     """
     try:
         with Image.open(file) as image:
-            return _pillow_to_bgr(image)
+            return pillow_to_bgr(image)
     except UnidentifiedImageError:  # its own message shows the open file
         error = ValueError("its format is none that Pillow knows")
         raise _unreadable(name, error) from None
@@ -146,26 +148,6 @@ def _unreadable(name: str, error: Exception) -> OSError:
     return OSError(f"{name}: cannot be read as an image ({error}{hint})")
 
 
-def _pillow_to_bgr(image: Image.Image) -> np.ndarray:
-    turn = _UPRIGHT.get(exif_orientation(image))
-    if turn is not None:
-        image = image.transpose(turn)
-    # Pillow's own conversions cut off what is above 255.
-    if image.mode in ("I", "F"):
-        return _gray_to_bgr(_without_range(np.asarray(image), fractions=image.mode == "F"))
-    if image.mode.startswith("I;16"):
-        return _array_to_bgr(np.asarray(image))
-    # Nor does it convert these.
-    if image.mode == "LAB":
-        lab, srgb = ImageCms.createProfile("LAB"), ImageCms.createProfile("sRGB")
-        image = ImageCms.profileToProfile(image, lab, srgb, outputMode="RGB")
-    if image.mode == "La":
-        image = image.convert("LA")
-    if image.has_transparency_data:
-        return _on_white(np.asarray(image.convert("RGBA"))[..., [2, 1, 0, 3]])
-    return np.asarray(image.convert("RGB"))[:, :, ::-1]
-
-
 def _array_to_bgr(array: np.ndarray) -> np.ndarray:
     channels = array.shape[2] if array.ndim == 3 else 1
     known_type = array.dtype.kind == "u" and array.dtype.itemsize <= 2
@@ -175,10 +157,10 @@ def _array_to_bgr(array: np.ndarray) -> np.ndarray:
             f"(H, W, 1) in gray, of uint8 or uint16; got {describe_image(array)}{_hint(array)}"
         )
     if array.dtype.itemsize == 2:
-        array = _from_16_bits(array)
+        array = from_16_bits(array)
     if channels == 4:
-        return _on_white(array)
-    return array if channels == 3 else _gray_to_bgr(array.reshape(array.shape[:2]))
+        return on_white(array)
+    return array if channels == 3 else gray_to_bgr(array.reshape(array.shape[:2]))
 
 
 def _hint(array: np.ndarray) -> str:
@@ -191,28 +173,3 @@ def _hint(array: np.ndarray) -> str:
     if array.dtype.kind in "fib":
         return "; scale its values to 0..255 and convert them: array.astype(numpy.uint8)"
     return ""
-
-
-def _from_16_bits(array: np.ndarray) -> np.ndarray:
-    """Rounded to 8 bits: 65535 is 255 times 257."""
-    return ((array.astype(np.uint32) + 128) // 257).astype(np.uint8)
-
-
-def _without_range(values: np.ndarray, fractions: bool) -> np.ndarray:
-    """Gray values whose range is not told, as uint8; see `as_bgr`."""
-    low, high = float(values.min()), float(values.max())
-    if not np.isfinite([low, high]).all():
-        raise ValueError("it holds values that are NaN or infinite")
-    top = next((top for top in (1, 255, 65535)[not fractions :] if high <= top), None)
-    if low < 0 or top is None:
-        values, top = values - np.float64(low), max(high - low, 1e-300)
-    return np.rint(values * (255 / top)).astype(np.uint8)
-
-
-def _gray_to_bgr(gray: np.ndarray) -> np.ndarray:
-    return np.repeat(gray[:, :, None], 3, axis=2)
-
-
-def _on_white(bgra: np.ndarray) -> np.ndarray:
-    colours, alpha = bgra[..., :3].astype(np.uint16), bgra[..., 3:].astype(np.uint16)
-    return ((colours * alpha + 255 * (255 - alpha) + 127) // 255).astype(np.uint8)

@@ -27,6 +27,7 @@ import numpy as np
 
 from dld_d2.data.records import ImageRecord
 from dld_d2.data.report import AnnotationError
+from dld_d2.structures.files import check_regular_file
 
 __all__ = ["COLUMNS", "INDEX_KIND", "INDEX_VERSION", "OFFSETS", "TextIndex", "pack"]
 
@@ -116,7 +117,7 @@ class TextIndex:
             path = folder / f"{name}.npy"
             try:
                 arrays[name] = _map_array(path)
-            except (OSError, ValueError, EOFError) as error:
+            except (OSError, ValueError, EOFError, MemoryError, RecursionError) as error:
                 raise AnnotationError(f"{path}: {error}; {_MAKE_AGAIN}") from None
         return cls(arrays, folder)
 
@@ -165,32 +166,58 @@ class TextIndex:
 
         Raises:
             IndexError: if there is no such image.
+            AnnotationError: if the index is damaged there.
         """
         count = len(self)
         if not -count <= index < count:
             raise IndexError(f"image {index} of {count}")
         index %= count
         arrays = self._arrays
-        start, stop = arrays["word_offsets"][index : index + 2].tolist()
-        vertex = arrays["vertex_offsets"][start : stop + 1].tolist()
-        text = arrays["text_offsets"][start : stop + 1].tolist()
+        start, stop = self._offsets(index, "word_offsets", index, index + 1)
+        vertex = self._offsets(index, "vertex_offsets", start, stop)
+        text = self._offsets(index, "text_offsets", start, stop)
         vertices = np.array(arrays["vertices"][vertex[0] : vertex[-1]])
         characters = arrays["text_bytes"][text[0] : text[-1]].tobytes()
         height, width = arrays["sizes"][index].tolist()
-        name_start, name_stop = arrays["name_offsets"][index : index + 2].tolist()
+        name_start, name_stop = self._offsets(index, "name_offsets", index, index + 1)
+        if min(height, width) < 1:
+            raise self._damaged(index, f"its height x width is {height} x {width}")
+        try:
+            name = arrays["name_bytes"][name_start:name_stop].tobytes().decode("utf-8")
+            texts = [
+                characters[a - text[0] : b - text[0]].decode("utf-8") for a, b in _ranges(text)
+            ]
+        except UnicodeDecodeError as error:
+            raise self._damaged(index, str(error)) from None
+        if not np.isfinite(vertices).all():
+            raise self._damaged(index, "a coordinate is NaN or infinite")
         return ImageRecord(
-            arrays["name_bytes"][name_start:name_stop].tobytes().decode("utf-8"),
+            name,
             height,
             width,
             [vertices[a - vertex[0] : b - vertex[0]] for a, b in _ranges(vertex)],
-            [characters[a - text[0] : b - text[0]].decode("utf-8") for a, b in _ranges(text)],
+            texts,
             np.array(arrays["ignore"][start:stop]),
         )
+
+    def _offsets(self, index: int, name: str, start: int, stop: int) -> list[int]:
+        """Some offsets of an image. They are looked at here and not when the index is loaded, which
+        would read arrays of any size."""
+        offsets = self._arrays[name][start : stop + 1].tolist()
+        length = len(self._arrays[OFFSETS[name][1]])
+        if offsets[0] < 0 or offsets[-1] > length or any(a > b for a, b in pairwise(offsets)):
+            raise self._damaged(index, f"{name} point nowhere")
+        return offsets
+
+    def _damaged(self, index: int, reason: str) -> AnnotationError:
+        where = self._folder or "index"
+        return AnnotationError(f"{where}, image number {index}: {reason}; {_MAKE_AGAIN}")
 
     def __iter__(self) -> Iterator[ImageRecord]:
         return (self[i] for i in range(len(self)))
 
 
+_EMPTY_ARRAY_BYTES = 1024  # more than the header of one
 _MAKE_AGAIN = "make the index again with tools/prepare_dataset.py"
 
 
@@ -202,12 +229,13 @@ def read_info(folder: Path) -> dict[str, Any]:
     """
     path = folder / "index.json"
     try:
+        check_regular_file(path)
         info = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise AnnotationError(
             f"{folder}: is no index (it has no index.json); make it with tools/prepare_dataset.py"
         ) from None
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}); {_MAKE_AGAIN}") from None
     if not isinstance(info, dict) or info.get("kind") != INDEX_KIND:
         raise AnnotationError(f"{path}: does not describe a text index; {_MAKE_AGAIN}")
@@ -220,10 +248,13 @@ def read_info(folder: Path) -> dict[str, Any]:
 
 
 def _map_array(path: Path) -> np.ndarray:
+    check_regular_file(path)
     try:
         return np.load(path, mmap_mode="r", allow_pickle=False)
     except ValueError:
-        # An array without elements cannot be mapped.
+        # An array without elements cannot be mapped. A header that lies must not cost memory.
+        if path.stat().st_size > _EMPTY_ARRAY_BYTES:
+            raise
         array = np.load(path, allow_pickle=False)
         if array.size:
             raise

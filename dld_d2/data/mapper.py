@@ -14,8 +14,9 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
 from dld_d2.data.aug_input import TextAugInput
-from dld_d2.data.augmentation import build_augmentations
+from dld_d2.data.augmentation import TooThinError, build_augmentations
 from dld_d2.data.images import read_image
+from dld_d2.data.report import AnnotationError
 from dld_d2.structures.polygons import Polygons
 from dld_d2.structures.vocabulary import Vocabulary
 
@@ -100,6 +101,7 @@ class TextDatasetMapper:
         Raises:
             OSError: naming the file, if the image cannot be read.
             ValueError: naming the file, for an annotation that has not exactly one polygon.
+            AnnotationError: naming the file, for an image that is too thin to be resized.
             detectron2.data.detection_utils.SizeMismatchError: if the image has another size than
                 the dictionary says.
         """
@@ -110,7 +112,10 @@ class TextDatasetMapper:
         annotations = dataset_dict.get("annotations", [])
         polygons = [_only_polygon(a, dataset_dict["file_name"]) for a in annotations]
         aug_input = TextAugInput(image, polygons, [not a["ignore"] for a in annotations])
-        self.augmentations(aug_input)
+        try:
+            self.augmentations(aug_input)
+        except TooThinError as error:
+            raise AnnotationError(f"{dataset_dict['file_name']}: {error}") from None
 
         texts = [annotations[i]["text"] for i in aug_input.indices]
         result["image"] = image_to_tensor(aug_input.image)

@@ -15,6 +15,8 @@ from PIL import Image
 from dld_d2.data.geometry import clip_to_image, region_area
 from dld_d2.data.image_size import read_image_size
 from dld_d2.data.report import AnnotationReport
+from dld_d2.structures.files import check_regular_file
+from dld_d2.structures.limits import MAX_WORDS, check_polygon, check_text
 
 __all__ = ["ImageRecord", "RawWord", "image_id", "make_record", "record_of_size"]
 
@@ -116,9 +118,16 @@ def record_of_size(
 ) -> ImageRecord:
     """As `make_record`, for an image whose size in pixels is known; the image is not looked at."""
     polygons, texts, ignore = [], [], []
-    for word in words:
+    for number, word in enumerate(words):
+        if number == MAX_WORDS:
+            report.bad(
+                word.where,
+                "too many words",
+                f"an image has at most {MAX_WORDS}; are these the words of many images?",
+            )
+            break
         polygon = _checked_polygon(word, height, width, report)
-        if polygon is None or not _is_unicode(word, report):
+        if polygon is None or not _is_text(word, report):
             continue
         polygons.append(polygon)
         texts.append(word.text)
@@ -130,6 +139,7 @@ def record_of_size(
 
 def _image_size(path: str, report: AnnotationReport, where: str) -> tuple[int, int] | None:
     try:
+        check_regular_file(path)
         return read_image_size(path)
     except FileNotFoundError:
         report.bad(where, "missing image", f"the image {path} does not exist; put it there")
@@ -153,6 +163,11 @@ def _checked_polygon(
             word.where, "non-finite coordinate", "coordinates are finite numbers, not nan or inf"
         )
         return None
+    try:
+        check_polygon(points)
+    except ValueError as error:
+        report.bad(word.where, "beyond the limits", str(error))
+        return None
     if region_area(points) == 0:
         report.bad(
             word.where, "zero area", f"the polygon has no area: {_coordinates(points)}; correct it"
@@ -173,7 +188,12 @@ def _checked_polygon(
     return points.astype(np.float32)
 
 
-def _is_unicode(word: RawWord, report: AnnotationReport) -> bool:
+def _is_text(word: RawWord, report: AnnotationReport) -> bool:
+    try:
+        check_text(word.text)
+    except ValueError as error:
+        report.bad(word.where, "beyond the limits", str(error))
+        return False
     try:
         word.text.encode("utf-8")
     except UnicodeEncodeError:

@@ -7,15 +7,26 @@ from collections import Counter
 from pathlib import Path
 from typing import Literal, NamedTuple, get_args
 
-__all__ = ["AnnotationError", "AnnotationReport", "BadAnnotationPolicy", "Skip", "check_policy"]
+from dld_d2.structures.errors import UsageError
+
+__all__ = [
+    "AnnotationError",
+    "AnnotationReport",
+    "BadAnnotationPolicy",
+    "Skip",
+    "check_policy",
+    "shortened",
+]
 
 BadAnnotationPolicy = Literal["raise", "skip"]
 
 # Log lines for single skips; the report file of tools/prepare_dataset.py has no such limit.
 _MAX_LISTED = 200
 
+_MAX_SHOWN = 1000  # characters of a place or message: a bad line may have millions
 
-class AnnotationError(ValueError):
+
+class AnnotationError(UsageError):
     """An annotation, image or index cannot be used. The message names the place and the fix."""
 
 
@@ -31,6 +42,14 @@ class Skip(NamedTuple):
     where: str
     reason: str
     message: str
+
+
+def shortened(text: str, length: int = _MAX_SHOWN) -> str:
+    """What can be shown of a text that may come from anybody: its two ends, if it is longer."""
+    if len(text) <= length:
+        return text
+    half = length // 2
+    return f"{text[:half]} ... {text[-half:]}"
 
 
 def check_policy(policy: str) -> BadAnnotationPolicy:
@@ -67,6 +86,7 @@ class AnnotationReport:
         Raises:
             AnnotationError: if the policy is "raise". Otherwise the caller leaves it out.
         """
+        where, message = shortened(where), shortened(message)
         if self.on_bad == "raise":
             raise AnnotationError(
                 f"{where}: {message} "

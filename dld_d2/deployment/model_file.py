@@ -3,7 +3,8 @@
 The file holds the weights that inference uses (of a `DynamicSpotter` with the relative costs of its
 scales; neither a teacher nor what only training needs), the characters of the vocabulary, and the
 configuration keys of which the model is built and by which images are resized, `inference_keys` of
-its spotter. It is made of tensors and plain values, and is read without running code from it.
+its spotter. It is made of tensors and plain values, and is read without running code from it; what
+it can cost to read and use is limited by its size (`dld_d2.engine.weights_file`, `config_limits`).
 
 Format version 1, of dld_d2 0.1, held a whole configuration as YAML text, and costs beside the
 weights. It is read as well.
@@ -13,31 +14,39 @@ from __future__ import annotations
 
 import json
 import os
-import pickle
 import tempfile
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import safetensors
-import safetensors.torch
 import torch
 from detectron2.config import CfgNode
 from detectron2.modeling import build_model
 from torch import Tensor, nn
 
 import dld_d2
+from dld_d2.deployment.config_limits import check_limits, no_larger_than
 from dld_d2.deployment.inference_keys import inference_config, keys_of
 from dld_d2.deployment.model_file_v1 import REMEDY, from_version_1
-from dld_d2.engine.checkpoint import SpotterCheckpointer, write_whole
+from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.config_sources import ConfigError, leaves, read_settings
 from dld_d2.engine.setup import default_cfg, on_possible_device, set_key
+from dld_d2.engine.weights_file import (
+    DamagedFileError,
+    WeightsError,
+    check_finite,
+    kind_and_message,
+    read_pth,
+    read_safetensors,
+    safetensors_bytes,
+)
+from dld_d2.engine.whole_files import write_whole
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.spotters.contract import Spotter
 from dld_d2.structures.vocabulary import PRINTABLE_ASCII, Vocabulary
 
-__all__ = ["SUFFIXES", "export_spotter", "load_spotter", "save_spotter"]
+__all__ = ["SUFFIXES", "configured_spotter", "export_spotter", "load_spotter", "save_spotter"]
 
 SUFFIXES = (".pth", ".safetensors")
 _FORMAT = "dld_d2 spotter"
@@ -80,14 +89,26 @@ def export_spotter(
         ValueError: if the weights are of another model than the configured one, or not finite.
     """
     weights, output = cfg.MODEL.WEIGHTS, Path(output)
-    if not weights:
-        raise ConfigError("there are no weights to export: name their file")
     if output.exists() and os.path.exists(weights) and output.samefile(weights):
         raise ConfigError(f"{output}: the result would overwrite the weights it is made of")
     _check_suffix(output)
-    model = build_model(cfg).eval()
-    SpotterCheckpointer(model).load_exactly(weights, checkpointables=[])
+    model = configured_spotter(cfg)
     save_spotter(cfg, model, output, half=half)
+    return model
+
+
+def configured_spotter(cfg: CfgNode) -> Spotter | DynamicSpotter:
+    """The model of a configuration with its weights, MODEL.WEIGHTS, in evaluation mode.
+
+    Raises:
+        ConfigError: without weights.
+        FileNotFoundError: if there is no such file of weights.
+        ValueError: if the weights are of another model than the configured one.
+    """
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError("there are no weights to export: name their file")
+    model = build_model(cfg).eval()
+    SpotterCheckpointer(model).load_exactly(cfg.MODEL.WEIGHTS, checkpointables=[])
     return model
 
 
@@ -119,7 +140,7 @@ def save_spotter(
         vocabulary=Vocabulary.from_config(cfg.MODEL.RECOGNITION.VOCABULARY).characters,
         made_with=dld_d2.__version__,
     )
-    needed = _build(str(output), header, ())[1].state_dict()
+    needed = _build(str(output), header, (), None)[1].state_dict()
     state = {
         name: value.detach().cpu().contiguous()
         for name, value in model.state_dict().items()
@@ -132,7 +153,7 @@ def save_spotter(
         state = {name: _halved(name, value) for name, value in state.items()}
     content = asdict(header)
     if output.suffix == ".safetensors":
-        write_whole(output, safetensors.torch.save(state, {_FORMAT: json.dumps(content)}))
+        write_whole(output, safetensors_bytes(state, {_FORMAT: json.dumps(content)}))
     else:
         write_whole(output, lambda stream: torch.save(content | {"model": state}, stream))
 
@@ -155,15 +176,15 @@ def load_spotter(
     Raises:
         FileNotFoundError: if there is no such file.
         ConfigError: for overrides that cannot be used, and for a configuration that this version
-            of the package does not understand.
-        ValueError: naming the file, if it is damaged, no such file, of a later version, or if its
-            weights do not fit the configuration.
+            of the package does not understand or that no model has.
+        WeightsError: naming the file, if it is damaged, no such file, of a later version, or if its
+            weights are not finite or do not fit the configuration.
     """
     path = Path(path)
     header, state = _read(path)
-    cfg, model = _build(str(path), header, opts)
+    cfg, model = _build(str(path), header, opts, state)
     if isinstance(model, DynamicSpotter) and "relative_cost" not in state:
-        raise ValueError(f"{path}: the costs of its scales are missing; {REMEDY}")
+        raise WeightsError(f"{path}: the costs of its scales are missing; {REMEDY}")
     recounted = {"MODEL.DYNAMIC.SCALES", "MODEL.DYNAMIC.COST", "MODEL.DYNAMIC.COST_EXPONENT"}
     if isinstance(model, DynamicSpotter) and recounted & set(opts[::2]):
         # Those of other scales, or counted otherwise, are not the file's.
@@ -171,10 +192,10 @@ def load_spotter(
     try:
         model.load_state_dict(state)
     except RuntimeError as error:
-        raise ValueError(
+        raise WeightsError(
             f"{path}: its weights do not fit its configuration"
             + (f" with the overrides {' '.join(opts)}" if opts else "")
-            + f": {error}"
+            + f": {kind_and_message(error, 600)}"
         ) from None
     return cfg, model.eval()
 
@@ -193,8 +214,12 @@ def _halved(name: str, value: Tensor) -> Tensor:
     return halved
 
 
-def _build(source: str, header: _Header, opts: Sequence[str]) -> tuple[CfgNode, nn.Module]:
-    """The configuration and the model, with random weights."""
+def _build(
+    source: str, header: _Header, opts: Sequence[str], state: dict[str, Tensor] | None
+) -> tuple[CfgNode, nn.Module]:
+    """The configuration and the model, with random weights; a model that is far larger than `state`
+    is not built."""
+    check_limits(source, header.config)
     cfg = default_cfg()
     try:
         for key, value in header.config.items():
@@ -203,8 +228,8 @@ def _build(source: str, header: _Header, opts: Sequence[str]) -> tuple[CfgNode, 
         message = f"{source}: {error}"
         if header.made_with != dld_d2.__version__:
             message += (
-                f" (made with dld_d2 {header.made_with}, this is {dld_d2.__version__}: use that "
-                "version, or a later one)"
+                f" (made with dld_d2 {header.made_with[:20]}, this is {dld_d2.__version__}: use "
+                "that version, or a later one)"
             )
         raise ConfigError(message) from None
     if not {"MODEL.DYNAMIC.SCALES", "MODEL.DYNAMIC.COST"} & set(opts[::2]):
@@ -212,18 +237,29 @@ def _build(source: str, header: _Header, opts: Sequence[str]) -> tuple[CfgNode, 
         cfg.MODEL.DYNAMIC.COST = "power"
     with tempfile.TemporaryDirectory(prefix="dld_d2_") as folder:
         if header.vocabulary != PRINTABLE_ASCII:
+            _check_vocabulary(source, header.vocabulary)
             vocabulary = Path(folder) / "vocabulary.txt"
             vocabulary.write_text(header.vocabulary, encoding="utf-8")
             cfg.MODEL.RECOGNITION.VOCABULARY = str(vocabulary)
         for setting in read_settings("", opts):
             set_key(cfg, setting.key, setting.value, setting.source)
+        _check_device(source, cfg.MODEL.DEVICE)
         on_possible_device(cfg)
         try:
             keys_of(cfg)
         except ConfigError as error:
-            raise ValueError(f"{source}: {error}") from None
+            raise ConfigError(f"{source}: {error}") from None
         cfg.freeze()
-        model = build_model(cfg)
+        try:
+            with no_larger_than(state):
+                model = build_model(cfg)
+        except Exception as error:  # what builds the parts of a model raises anything
+            text = str(error) if isinstance(error, ValueError) else kind_and_message(error)
+            raise ConfigError(
+                f"{source}: no model can be built of its configuration"
+                + (f" with the overrides {' '.join(opts)}" if opts else "")
+                + f": {text}"
+            ) from error
     cfg.defrost()
     cfg.MODEL.RECOGNITION.VOCABULARY = ""
     cfg.freeze()
@@ -235,46 +271,73 @@ def _read(path: Path) -> tuple[_Header, dict[str, Tensor]]:
         raise FileNotFoundError(f"there is no spotter at {str(path)!r}")
     _check_suffix(path)
     try:
-        read = _read_safetensors if path.suffix == ".safetensors" else _read_pth
-        content, state = read(path)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            f"{path}: not loaded, because it holds something other than tensors and plain Python "
-            "values, or is no file of PyTorch's at all"
-        ) from None
-    except Exception as error:  # a reader of damaged bytes may raise anything
-        raise ValueError(f"{path}: not a whole file ({error!r}); {REMEDY}") from None
+        content, state = (_read_safetensors if path.suffix == ".safetensors" else _read_pth)(path)
+    except DamagedFileError as error:
+        raise DamagedFileError(f"{error}; {REMEDY}") from None
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise ValueError(
+        raise WeightsError(
             f"{path}: not an exported spotter; to make one of a training's weights, run "
             f"tools/export_student.py --config-file CONFIG --weights {path} --output FILE"
         )
-    if not isinstance(state, dict):
-        raise ValueError(f"{path}: its weights are missing; {REMEDY}")
+    if not isinstance(state, dict) or not all(
+        isinstance(name, str) and isinstance(value, Tensor) for name, value in state.items()
+    ):
+        raise WeightsError(f"{path}: its weights are missing; {REMEDY}")
     version = content.get("version")
-    if type(version) is not int or version > _VERSION:
-        raise ValueError(
+    if type(version) is not int or version < 1:
+        raise WeightsError(
+            f"{path}: its format version is missing or no whole number from 1; {REMEDY}"
+        )
+    if version > _VERSION:
+        raise WeightsError(
             f"{path}: is of format version {version}, and this dld_d2 {dld_d2.__version__} reads "
             f"versions up to {_VERSION}; update dld_d2"
         )
     if version == 1:
         content, state = from_version_1(path, content, state)
+    check_finite(path, state)
     return _header(path, content), state
 
 
 def _read_pth(path: Path) -> tuple[Any, Any]:
-    content = torch.load(path, map_location="cpu", weights_only=True)
+    content = read_pth(path)
     return content, content.get("model") if isinstance(content, dict) else None
 
 
 def _read_safetensors(path: Path) -> tuple[Any, dict[str, Tensor]]:
-    with safetensors.safe_open(path, framework="pt") as file:
-        content = json.loads((file.metadata() or {}).get(_FORMAT, "null"))
-        return content, {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    state, texts = read_safetensors(path)
+    try:
+        return json.loads(texts.get(_FORMAT, "null")), state
+    except (ValueError, RecursionError) as error:
+        raise DamagedFileError(
+            f"{path}: its configuration is no JSON ({kind_and_message(error)})"
+        ) from None
+
+
+def _check_device(source: str, device: str) -> None:
+    try:
+        known = torch.device(device).type != "meta"
+    except RuntimeError:
+        known = False
+    if not known:
+        raise ConfigError(
+            f"{source}: MODEL.DEVICE is {device[:100]!r}, which is no device to run on, such as "
+            'cpu or cuda; override it (device="cpu", --opts MODEL.DEVICE cpu)'
+        )
+
+
+def _check_vocabulary(source: str, characters: str) -> None:
+    try:
+        if characters.splitlines() != [characters]:
+            raise ValueError("a vocabulary is one line of characters")
+        characters.encode("utf-8")
+        Vocabulary(characters)
+    except ValueError as error:
+        raise WeightsError(f"{source}: its vocabulary: {str(error)[:200]}; {REMEDY}") from None
 
 
 def _header(path: Path, content: dict[str, Any]) -> _Header:
     for name, kind in (("config", dict), ("vocabulary", str), ("made_with", str)):
         if not isinstance(content.get(name), kind):
-            raise ValueError(f"{path}: its {name} is missing or no {kind.__name__}; {REMEDY}")
+            raise WeightsError(f"{path}: its {name} is missing or no {kind.__name__}; {REMEDY}")
     return _Header(**{name: content[name] for name in ("config", "vocabulary", "made_with")})

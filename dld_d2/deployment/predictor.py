@@ -21,7 +21,7 @@ from detectron2.modeling import build_model
 from torch import Tensor
 
 from dld_d2.analysis.image_costs import decoding_steps
-from dld_d2.data.augmentation import build_augmentations
+from dld_d2.data.augmentation import TooThinError, build_augmentations
 from dld_d2.data.images import ImageLike, as_bgr, describe_image
 from dld_d2.data.mapper import image_to_tensor
 from dld_d2.deployment.batches import check_several, run_in_batches
@@ -206,7 +206,8 @@ class TextSpotter:
 
         Raises:
             OSError: naming the file, if it cannot be read as an image.
-            ValueError: for an array of another shape or type, and for anything else.
+            ValueError: for an array of another shape or type, for anything else, and for an image
+                that is so long and thin that nothing is left of its short side.
             TypeError: for several images.
         """
         if isinstance(image, list | tuple):
@@ -339,7 +340,13 @@ class TextSpotter:
                 parts += tile_boxes(height, width, side)
             boxes.append(parts)
             for x0, y0, x1, y1 in parts:
-                yield self._input(array[y0:y1, x0:x1], name)
+                try:
+                    item = self._input(array[y0:y1, x0:x1], name)
+                except TooThinError as error:
+                    if not keep_errors:
+                        raise
+                    item = error
+                yield item
 
     def _prepare(self, image: ImageLike) -> dict[str, Any]:
         return self._input(as_bgr(image), describe_image(image))
@@ -350,7 +357,10 @@ class TextSpotter:
         if self._image_format == "RGB":
             image = image[:, :, ::-1]
         aug_input = T.AugInput(image)
-        self._augmentations(aug_input)
+        try:
+            self._augmentations(aug_input)
+        except TooThinError as error:
+            raise TooThinError(f"{name}: {error}") from None
         image = image_to_tensor(aug_input.image)
         return {"image": image, "height": height, "width": width, "name": name}
 

@@ -7,11 +7,14 @@ learnt from synthetic scenes alone, see docs/models.md.
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from dld_d2.engine.weights_file import DamagedFileError
 
 __all__ = ["DEFAULT", "card", "find_model", "names", "weights_file"]
 
@@ -31,10 +34,17 @@ def weights_file(name: str) -> Path:
 
     Raises:
         ValueError: if there is none of that name; the message lists those that there are.
+        DamagedFileError: if it is not the file that its card is of, by the SHA-256.
     """
-    if name not in names():
-        raise ValueError(f"there is no model {name!r}; there are {', '.join(names()) or 'none'}")
-    return _FOLDER / f"{name}.safetensors"
+    path = _path(name)
+    if path.with_suffix(".yaml").is_file():
+        told = card(name).get("sha256")
+        if told is not None and hashlib.sha256(path.read_bytes()).hexdigest() != told:
+            raise DamagedFileError(
+                f"{path}: damaged: it is not what its card is of (its SHA-256 differs); install "
+                "this package again"
+            )
+    return path
 
 
 def find_model(model: str | os.PathLike[str]) -> Path:
@@ -42,6 +52,7 @@ def find_model(model: str | os.PathLike[str]) -> Path:
 
     Raises:
         FileNotFoundError: if there is neither; the message lists the models that there are.
+        DamagedFileError: as `weights_file`.
     """
     if model in names():
         return weights_file(model)
@@ -58,10 +69,10 @@ def card(name: str) -> dict[str, Any]:
     """The card of a model, see docs/models.md.
 
     Raises:
-        ValueError: as `weights_file`, or naming the file, if it is no card.
+        ValueError: if there is no such model, or naming the file, if it is no card.
         FileNotFoundError: if the model has none.
     """
-    path = weights_file(name).with_suffix(".yaml")
+    path = _path(name).with_suffix(".yaml")
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -69,3 +80,9 @@ def card(name: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path} is no card: it holds no keys, see docs/models.md")
     return found
+
+
+def _path(name: str) -> Path:
+    if name not in names():
+        raise ValueError(f"there is no model {name!r}; there are {', '.join(names()) or 'none'}")
+    return _FOLDER / f"{name}.safetensors"

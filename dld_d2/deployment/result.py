@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
-from detectron2.structures import Instances
 
 from dld_d2.deployment.reading_order import reading_order
 from dld_d2.structures.word import Word
+
+if TYPE_CHECKING:
+    from detectron2.structures import Instances
 
 __all__ = ["SpottingResult", "Tile", "Word", "words_of"]
 

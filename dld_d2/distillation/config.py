@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from detectron2.config import CfgNode
 
 from dld_d2.distillation.learning.learning import known_learnings
-from dld_d2.distillation.terms.term import Term, known_terms
+from dld_d2.distillation.terms.term import Term, find_term, known_terms
+from dld_d2.structures.allowed import Rule, number, one_of
 
-__all__ = ["add_distillation_config", "add_term_config"]
+__all__ = ["ALLOWED", "add_distillation_config", "add_term_config", "conflicts"]
 
 
 def add_distillation_config(cfg: CfgNode) -> None:
@@ -91,3 +94,50 @@ def add_term_config(cfg: CfgNode, term: type[Term]) -> None:
     if section not in cfg.MODEL.DISTILL:
         cfg.MODEL.DISTILL[section] = CfgNode()
         term.add_config(cfg.MODEL.DISTILL[section])
+
+
+def _learnings() -> list[str]:
+    return sorted(known_learnings())
+
+
+ALLOWED: Mapping[str, Rule] = {
+    "MODEL.DISTILL.NO_GRAD_PRECISION": one_of(("float32", "bfloat16", "float16")),
+    "MODEL.DISTILL.PSEUDO_LABELS.MIN_SCORE": number(0, 1, note="a score"),
+    "MODEL.DISTILL.PSEUDO_LABELS.MIN_DETECTION_SCORE": number(0, 1, note="a score"),
+    "MODEL.DISTILL.SELECTOR.LEARNING": one_of(_learnings),
+    "MODEL.DISTILL.SELECTOR.LOSS_WEIGHT": number(above=0),
+    "MODEL.DISTILL.SELECTOR.GAMMA": number(0),
+    "MODEL.DISTILL.SELECTOR.ACCURACY_TARGET": one_of(("teacher", "ground_truth", "spotting")),
+    "MODEL.DISTILL.SELECTOR.DETECTION_WEIGHT": number(0, note="0 leaves it out"),
+    "MODEL.DISTILL.SELECTOR.TAU_INIT": number(above=0),
+    "MODEL.DISTILL.SELECTOR.TAU_DECAY": number(
+        above=0, most=1, note="the temperature is multiplied by it after each epoch"
+    ),
+    "MODEL.DISTILL.SELECTOR.BATCH_FRACTION": number(above=0, most=1),
+    "MODEL.DISTILL.SELECTOR.LR_FACTOR": number(above=0),
+    "MODEL.DISTILL.BEST_SCALE.TARGET_TEMPERATURE": number(above=0),
+    "MODEL.DISTILL.BEST_SCALE.REGRET_POWER": number(0, 1),
+}
+"""Full name of a key -> what it may be."""
+
+
+def conflicts(cfg: CfgNode) -> Iterator[tuple[str, str]]:
+    """Keys whose value does not go with that of another one, and what is expected."""
+    distill = cfg.MODEL.DISTILL
+    if len(set(distill.TERMS)) < len(distill.TERMS):
+        yield "MODEL.DISTILL.TERMS", "each term once"
+    for word in distill.TERMS:
+        section = find_term(word).name.upper()
+        expected = number(above=0)(distill[section].get("WEIGHT", 1.0))
+        if expected is not None:
+            yield (
+                f"MODEL.DISTILL.{section}.WEIGHT",
+                f"{expected}; to leave the term out, take {word!r} out of MODEL.DISTILL.TERMS",
+            )
+    sequence = distill.SEQUENCE
+    if not 1 <= sequence.NUM_SEQUENCES <= sequence.BEAM_WIDTH <= 1000:
+        yield (
+            "MODEL.DISTILL.SEQUENCE.NUM_SEQUENCES",
+            "a whole number of at least 1 and at most MODEL.DISTILL.SEQUENCE.BEAM_WIDTH "
+            f"({sequence.BEAM_WIDTH}), which is at most 1,000",
+        )

@@ -23,7 +23,8 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from dld_d2.engine.checkpoint import read_weights, write_whole
+from dld_d2.engine.checkpoint import read_weights
+from dld_d2.engine.whole_files import write_whole
 
 __all__ = ["average_weights"]
 
@@ -46,7 +47,8 @@ def average_weights(
 
     Raises:
         FileNotFoundError: if a file is missing.
-        ValueError: naming the file, if it cannot be read or is of another model than the first;
+        ValueError: naming the file, if it cannot be read, holds weights that are infinite or NaN,
+            or is of another model than the first;
             and for shares that are not one per file, negative, or all 0.
     """
     if len(files) < 2:
@@ -66,9 +68,6 @@ def average_weights(
             raise ValueError(f"{file} is of another model than {files[0]}: {error}") from None
         for name in first:
             mean[name] += share / total * other.get(name, first[name]).double()
-    for name, value in mean.items():
-        if not torch.isfinite(value).all():
-            raise ValueError(f"{name} would be infinite or NaN, as it is in one of the files")
     return {
         name: mean[name].to(value.dtype) if value.is_floating_point() else value
         for name, value in first.items()

@@ -3,53 +3,69 @@
 from __future__ import annotations
 
 import os
-import pickle
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 from urllib.parse import urlparse
 
-import safetensors.torch
 import torch
 from detectron2.checkpoint import DetectionCheckpointer
+from detectron2.utils import comm
 
+from dld_d2.engine.checkpoint_record import CheckpointRecord
+from dld_d2.engine.savable import check_savable
+from dld_d2.engine.weights_file import (
+    DamagedFileError,
+    WeightsError,
+    check_finite,
+    check_whole,
+    read_pth,
+    read_safetensors,
+)
+from dld_d2.engine.whole_files import clear_parts, write_whole
 from dld_d2.modeling.old_names import current_names
 
-__all__ = ["SpotterCheckpointer", "read_weights", "write_whole"]
-
-_PLAIN = (bool, int, float, str, bytes, type(None), torch.Tensor)
+__all__ = ["SpotterCheckpointer", "read_weights"]
 
 
 class SpotterCheckpointer(DetectionCheckpointer):
-    """Detectron2's checkpointer, with three promises more.
+    """Detectron2's checkpointer, with four promises more.
 
     * Loading never runs code from a file: `.pth` and `.pt` are read with
       `torch.load(weights_only=True)`, `.safetensors` with its own library. Pickles are refused.
     * A checkpoint is written beside its final name and renamed when it is whole, and
       `last_checkpoint` likewise, after it. A process killed at any moment leaves a directory from
       which training resumes.
-    * Weights that are not finite are never saved, nor anything that the safe loader would refuse.
+    * A damaged file is noticed (`dld_d2.engine.weights_file`), and training resumes from the
+      checkpoint before it.
+    * Weights that are not finite are never saved nor loaded, nor is anything saved that the safe
+      loader would refuse.
 
     A path may be local, `https://...` or `detectron2://...`, with `?matching_heuristics=True` to
     match parameters by their names' endings, as upstream.
     """
 
+    max_to_keep: int | None = None
+    """Periodic checkpoints that are kept, those of a training that was resumed counted from its
+    first start; None keeps all."""
+
     _exact = False
     _prefix = ""
+    _loading = ""
 
     def load(self, path: str, *args, **kwargs) -> dict[str, Any]:
         """Load a checkpoint; parameters that do not match the model are reported in the log.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: for a format that cannot be read safely, a damaged file, or one without a
-                single parameter of this model.
+            WeightsError: for a format that cannot be read safely, a damaged file, weights that are
+                infinite or NaN, or a file without a single parameter of this model.
         """
         if path:
             # Detectron2 itself reports a missing file by an assertion.
             plain = urlparse(path)._replace(query="").geturl()
             if not os.path.isfile(self.path_manager.get_local_path(plain)):
                 raise FileNotFoundError(f"there are no weights at {path!r}")
+        self._loading = path
         try:
             return super().load(path, *args, **kwargs)
         finally:
@@ -65,7 +81,7 @@ class SpotterCheckpointer(DetectionCheckpointer):
             **kwargs: of `load`.
 
         Raises:
-            ValueError: as `load`, and naming the parameters that differ.
+            WeightsError: as `load`, and naming the parameters that differ.
         """
         self._exact, self._prefix = True, prefix
         try:
@@ -74,15 +90,48 @@ class SpotterCheckpointer(DetectionCheckpointer):
             self._exact, self._prefix = False, ""
 
     def resume_or_load(self, path: str, *, resume: bool = True) -> dict[str, Any]:
-        """Load the last checkpoint of `save_dir` with all its states if `resume` and there is one,
-        else the weights at `path` alone.
+        """Load the last whole checkpoint of `save_dir` with all its states if `resume` and there is
+        one, else the weights at `path` alone.
+
+        All processes of a run must call this together, and all take the same checkpoint.
 
         Raises:
-            ValueError: as `load`; and if the last checkpoint is of another model than this one.
+            WeightsError: as `load`; if the last checkpoint is of another model than this one; and
+                if there are checkpoints, but none is whole.
         """
-        if resume and self.has_checkpoint():
-            return self.load_exactly(self.get_checkpoint_file())
-        return super().resume_or_load(path, resume=False)
+        file = self.last_whole_checkpoint() if resume else ""
+        if not file:
+            return super().resume_or_load(path, resume=False)
+        loaded = self._load_in_all(file)
+        if self.save_to_disk:
+            self._record.go_on_from(os.path.basename(file))
+            self._remove_old()
+        return loaded
+
+    def last_whole_checkpoint(self) -> str:
+        """The checkpoint that training resumes from: the last one, or, if it is damaged, with a
+        warning the one before it, and so on. Empty if there is none to resume from.
+
+        All processes of a run must call this together. The main one looks, and tells the others.
+
+        Raises:
+            DamagedFileError: if there are checkpoints, but none is whole.
+        """
+        found = self._find_whole() if comm.is_main_process() else None
+        found = comm.all_gather(found)[0]
+        if isinstance(found, Exception):
+            raise found
+        return found
+
+    def start_anew(self) -> None:
+        """Make the directory one that training does not resume from; its files stay."""
+        if self.save_to_disk:
+            self._record.forget()
+
+    def clear_unfinished(self) -> None:
+        """Delete what a killed process left of files that it was writing to `save_dir`."""
+        if self.save_to_disk:
+            clear_parts(self.save_dir)
 
     def save(self, name: str, **kwargs: Any) -> None:
         """Save the model, all that was registered, and `kwargs` as `name`.pth in `save_dir`.
@@ -98,6 +147,7 @@ class SpotterCheckpointer(DetectionCheckpointer):
         data |= kwargs
         self._write(name, data)
         self.tag_last_checkpoint(f"{name}.pth")
+        self._remove_old()
 
     def save_weights(self, name: str) -> None:
         """Save the model alone; training does not resume from it. Raises as `save`."""
@@ -105,19 +155,55 @@ class SpotterCheckpointer(DetectionCheckpointer):
             return
         self._write(name, {"model": self.model.state_dict()})
 
-    def forget_last_checkpoint(self) -> None:
-        """Make the directory one that training does not resume from; its files stay."""
-        if self.save_to_disk:
-            (Path(self.save_dir) / "last_checkpoint").unlink(missing_ok=True)
-
     def tag_last_checkpoint(self, last_filename_basename: str) -> None:
         """Name the checkpoint that training resumes from."""
-        file = Path(self.save_dir) / "last_checkpoint"
-        write_whole(file, last_filename_basename.encode())
+        self._record.add(last_filename_basename)
+
+    @property
+    def _record(self) -> CheckpointRecord:
+        return CheckpointRecord(self.save_dir)
+
+    def _remove_old(self) -> None:
+        if self.max_to_keep is not None:
+            self._record.remove_all_but(self.max_to_keep)
+
+    def _load_in_all(self, file: str) -> dict[str, Any]:
+        """Load a checkpoint exactly. Where one process cannot, none goes on, lest the others wait
+        for it without end."""
+        loaded, error = {}, None
+        try:
+            loaded = self.load_exactly(file)
+        except Exception as caught:
+            error = caught
+        others = comm.all_gather(None if error is None else str(error))
+        if error is not None:
+            raise error
+        for rank, message in enumerate(others):
+            if message is not None:
+                raise WeightsError(f"process {rank} cannot go on from {file}: {message}")
+        return loaded
+
+    def _find_whole(self) -> str | DamagedFileError:
+        damaged = []
+        for name in self._record.candidates():
+            file = os.path.join(self.save_dir, name)
+            try:
+                check_whole(file)
+            except (WeightsError, OSError) as error:
+                damaged.append(str(error))
+                continue
+            for message in damaged:
+                self.logger.warning(f"{message}. Going back to the checkpoint before it")
+            return file
+        if not damaged:
+            return ""
+        return DamagedFileError(
+            f"{self.save_dir}: there is no whole checkpoint to resume from: {'; '.join(damaged)}. "
+            "Without --resume the training starts anew"
+        )
 
     def _write(self, name: str, data: dict[str, Any]) -> None:
-        _check_finite(data["model"])
-        _check_plain(data)
+        check_savable(data)
         file = Path(self.save_dir) / f"{name}.pth"
         self.logger.info(f"Saving checkpoint to {file}")
         write_whole(file, lambda stream: torch.save(data, stream))
@@ -131,8 +217,9 @@ class SpotterCheckpointer(DetectionCheckpointer):
             *(f"{key} is not in the file" for key in missing),
         ]
         if self._exact and wrong:
-            raise ValueError(
-                f"the weights are of another model than the configured one: {'; '.join(wrong[:5])}"
+            raise WeightsError(
+                f"{self._loading}: the weights are of another model than the configured one: "
+                + "; ".join(wrong[:5])
                 + (f"; and {len(wrong) - 5} more" if len(wrong) > 5 else "")
             )
         super()._log_incompatible_keys(incompatible)
@@ -155,8 +242,9 @@ class SpotterCheckpointer(DetectionCheckpointer):
         # checkpoints; a file of nothing else is not a model either.
         unused = len(incompatible.unexpected_keys) + len(incompatible.incorrect_shapes)
         if unused >= offered:
-            raise ValueError(
-                f"not one of the {offered} parameters in the weights file belongs to this model"
+            raise WeightsError(
+                f"{self._loading}: not one of the {offered} parameters in the weights file belongs "
+                "to this model"
             )
         return incompatible
 
@@ -166,42 +254,20 @@ def read_weights(path: str | os.PathLike[str]) -> dict[str, torch.Tensor]:
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for a format that cannot be read safely, and for a damaged file.
+        WeightsError: for a format that cannot be read safely, for a damaged file, and for weights
+            that are infinite or NaN.
     """
     filename = os.fspath(path)
-    if not os.path.isfile(filename):
+    if not os.path.exists(filename):
         raise FileNotFoundError(f"there are no weights at {filename!r}")
     _check_suffix(filename)
     loaded = _load(filename)
-    weights = loaded.get("model", loaded)
-    for name, value in weights.items():
-        if not isinstance(value, torch.Tensor):
-            raise ValueError(f"{filename}: {name} is no tensor; this is no file of weights")
-    return weights
-
-
-def write_whole(file: Path, content: bytes | Callable[[BinaryIO], Any]) -> None:
-    """Write a file so that it is, at any moment, either as it was before or whole.
-
-    Args:
-        file: its directory is made if need be.
-        content: its bytes, or a function that writes them to an open file.
-    """
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f".{file.name}.part")
-    with part.open("wb") as stream:
-        if callable(content):
-            content(stream)
-        else:
-            stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, file)
+    return loaded.get("model", loaded)
 
 
 def _check_suffix(filename: str) -> None:
     if not filename.endswith((".pth", ".pt", ".safetensors")):
-        raise ValueError(
+        raise WeightsError(
             f"{filename}: weights are read from .pth, .pt and .safetensors files only, because "
             "a pickle can run any code. To use a .pkl file, convert it: "
             "python -m dld_d2.engine.convert_weights IN.pkl OUT.pth"
@@ -209,39 +275,25 @@ def _check_suffix(filename: str) -> None:
 
 
 def _load(filename: str) -> dict[str, Any]:
-    try:
-        if filename.endswith(".safetensors"):
-            return current_names(safetensors.torch.load_file(filename))
-        loaded = torch.load(filename, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError:
-        raise ValueError(
-            f"{filename}: not loaded, because it holds something other than tensors and plain "
-            "Python values, or is not a checkpoint at all"
-        ) from None
-    except Exception as error:  # a reader of damaged bytes may raise anything
-        raise ValueError(f"{filename}: not a whole checkpoint file ({error!r})") from None
+    if filename.endswith(".safetensors"):
+        loaded, _ = read_safetensors(filename)
+    else:
+        loaded = read_pth(filename)
     if not isinstance(loaded, dict):
-        raise ValueError(f"{filename}: expected a state dict, found {type(loaded).__name__}")
-    if isinstance(loaded.get("model"), dict):
-        return loaded | {"model": current_names(loaded["model"])}
-    return current_names(loaded)
+        raise WeightsError(f"{filename}: expected a state dict, found {type(loaded).__name__}")
+    state = loaded.get("model", loaded)
+    _check_state(filename, state)
+    if state is loaded:
+        return current_names(state)
+    return loaded | {"model": current_names(state)}
 
 
-def _check_finite(state: dict[str, torch.Tensor]) -> None:
+def _check_state(filename: str, state: Any) -> None:
+    if not isinstance(state, dict):
+        raise WeightsError(f"{filename}: its model is a {type(state).__name__}, no state dict")
     for name, value in state.items():
-        if value.is_floating_point() and not torch.isfinite(value).all():
-            raise FloatingPointError(
-                f"{name} holds infinite or NaN values; this model is not saved, the last "
-                "checkpoint stays"
+        if not isinstance(name, str) or not isinstance(value, torch.Tensor):
+            raise WeightsError(
+                f"{filename}: {name!s:.100} is no tensor; this is no file of weights"
             )
-
-
-def _check_plain(data: Any, name: str = "checkpoint") -> None:
-    if isinstance(data, dict):
-        for key, value in data.items():
-            _check_plain(value, f"{name}.{key}")
-    elif isinstance(data, list | tuple):
-        for number, value in enumerate(data):
-            _check_plain(value, f"{name}[{number}]")
-    elif type(data) not in _PLAIN and not isinstance(data, torch.Tensor):
-        raise TypeError(f"{name} is a {type(data).__name__}, which a safe load would refuse")
+    check_finite(filename, state)

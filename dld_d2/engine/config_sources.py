@@ -7,15 +7,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import yaml
+from dld_d2.engine.config_file import read_config_file
+from dld_d2.structures.errors import ConfigError
 
 __all__ = ["ConfigError", "Setting", "leaves", "read_settings"]
 
 _BASE = "_BASE_"
-
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used. The message names the file or key, and the remedy."""
 
 
 @dataclass(frozen=True)
@@ -44,8 +41,8 @@ def read_settings(config_file: str, opts: Sequence[str]) -> list[Setting]:
         opts: overrides as alternating keys and values.
 
     Raises:
-        ConfigError: for a file that is missing, not plain YAML, or based on itself, and for
-            overrides that are no pairs.
+        ConfigError: as `read_config_file`; for a file that is based on itself, and for overrides
+            that are no pairs.
     """
     settings: list[Setting] = []
     for rank, file in enumerate(reversed(_chain(config_file)) if config_file else ()):
@@ -64,40 +61,34 @@ def _chain(config_file: str) -> list[tuple[str, dict[str, Any]]]:
     """A file, the one that it is based on, and so on."""
     chain: list[tuple[str, dict[str, Any]]] = []
     seen: set[str] = set()
-    file = config_file
+    file, base = config_file, None
     while True:
-        if not os.path.isfile(file):
+        if not os.path.exists(file):
             raise ConfigError(
-                f"{chain[-1][0]}: its _BASE_ {file!r} does not exist"
+                f"{chain[-1][0]}: its _BASE_ {file!r} does not exist; the name is relative to the "
+                "file that it stands in"
                 if chain
                 else f"config file {file!r} does not exist"
             )
         if os.path.realpath(file) in seen:
-            raise ConfigError(f"{config_file}: it is based on itself, by the _BASE_ of {file}")
+            raise ConfigError(
+                f"{config_file}: it is based on itself, by the _BASE_ of {chain[-1][0]}, {base!r}; "
+                "take that line out"
+            )
         seen.add(os.path.realpath(file))
-        content = _load(file)
+        content = read_config_file(file)
         base = content.pop(_BASE, None)
         chain.append((file, content))
         if base is None:
             return chain
         if not isinstance(base, str) or not base:
             raise ConfigError(f"{file}: _BASE_ must name a file, found {base!r}")
+        if "://" in base:
+            raise ConfigError(
+                f"{file}: its _BASE_ {base!r} is an address; save the file beside this one and "
+                "name that"
+            )
         file = os.path.join(os.path.dirname(file), os.path.expanduser(base))
-
-
-def _load(file: str) -> dict[str, Any]:
-    try:
-        with open(file, encoding="utf-8") as stream:
-            content = yaml.safe_load(stream)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{file}: not plain YAML: {error}") from None
-    if not isinstance(content, dict):
-        raise ConfigError(
-            f"{file}: expected keys and values, found a {type(content).__name__}"
-            if content is not None
-            else f"{file}: the file holds no keys"
-        )
-    return content
 
 
 def leaves(node: dict, prefix: str = "") -> Iterator[tuple[str, Any]]:

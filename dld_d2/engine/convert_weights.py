@@ -18,12 +18,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from numpy import ndarray
 from torch import Tensor
 
-from dld_d2.engine.checkpoint import write_whole
+from dld_d2.engine.weights_file import read_pth, read_safetensors
+from dld_d2.engine.whole_files import write_whole
 
 __all__ = ["convert", "from_torchvision", "read_arrays"]
 
@@ -128,10 +128,10 @@ def _from_zoo(source: Path) -> dict[str, Any]:
 
 def _from_resnet(source: Path) -> dict[str, Any]:
     if source.suffix == ".safetensors":
-        state = safetensors.torch.load_file(source)
+        state, _ = read_safetensors(source)
     else:
-        state = torch.load(source, map_location="cpu", weights_only=True)
-    if "layer1.0.conv1.weight" not in state:
+        state = read_pth(source)
+    if not isinstance(state, dict) or "layer1.0.conv1.weight" not in state:
         raise ValueError(f"{source}: not a ResNet in torchvision's naming")
     return {"model": from_torchvision(state), "__author__": "torchvision"}
 

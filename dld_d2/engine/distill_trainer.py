@@ -24,6 +24,7 @@ from dld_d2.distillation.learning.learning import SelectorLearning
 from dld_d2.distillation.text_size import TextSizeEstimator
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.config_sources import ConfigError
+from dld_d2.engine.named_files import check_weights
 from dld_d2.engine.pseudo_labels.labelling import label_images
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.engine.trainer import SpotterTrainer
@@ -35,6 +36,11 @@ from dld_d2.modeling.spotters.contract import Spotter
 __all__ = ["DistillTrainer", "TemperatureSchedule", "load_teacher", "teacher_cfg"]
 
 logger = logging.getLogger(__name__)
+
+_NO_TEACHER = (
+    "distillation needs a teacher: set MODEL.DISTILL.TEACHER_WEIGHTS to the weights of a trained "
+    "spotter (train_net.py with a teacher_*.yaml makes them)"
+)
 
 
 class TemperatureSchedule(HookBase):
@@ -91,6 +97,17 @@ class DistillTrainer(SpotterTrainer):
     """
 
     @classmethod
+    def check_start(cls, cfg: CfgNode, resume: bool = False) -> None:
+        super().check_start(cfg, resume)
+        distill = cfg.MODEL.DISTILL
+        if not distill.TEACHER_WEIGHTS:
+            raise ConfigError(_NO_TEACHER)
+        check_weights("MODEL.DISTILL.TEACHER_WEIGHTS", distill.TEACHER_WEIGHTS)
+        teacher_cfg(cfg)
+        if _starts_selector(cfg):
+            check_weights("MODEL.DISTILL.SELECTOR.WEIGHTS", distill.SELECTOR.WEIGHTS)
+
+    @classmethod
     def build_training_model(cls, cfg: CfgNode) -> nn.Module:
         student = cls.build_model(cfg)
         if not isinstance(student, DynamicSpotter):
@@ -101,7 +118,7 @@ class DistillTrainer(SpotterTrainer):
         teacher = load_teacher(cfg)
         if not cfg.MODEL.WEIGHTS:
             _start_from(teacher, student.spotter)
-            if isinstance(student.policy, DynamicScale) and cfg.MODEL.DISTILL.SELECTOR.WEIGHTS:
+            if isinstance(student.policy, DynamicScale) and _starts_selector(cfg):
                 _start_selector(cfg, student.policy.selector)
         return Distiller(cfg, student, teacher).train()
 
@@ -198,17 +215,14 @@ def load_teacher(cfg: CfgNode) -> Spotter:
     """
     file = cfg.MODEL.DISTILL.TEACHER_WEIGHTS
     if not file:
-        raise ConfigError(
-            "distillation needs a teacher: set MODEL.DISTILL.TEACHER_WEIGHTS to the weights of a "
-            "trained spotter (train_net.py with a teacher_*.yaml makes them)"
-        )
+        raise ConfigError(_NO_TEACHER)
     if not os.path.isfile(file):
         raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: there is no file {file}")
     teacher = build_spotter(teacher_cfg(cfg))
     try:
         SpotterCheckpointer(teacher).load_exactly(file, prefix="spotter.", checkpointables=[])
     except ValueError as error:
-        raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: {file}: {error}") from None
+        raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: {error}") from None
     return teacher
 
 
@@ -225,6 +239,12 @@ def _start_from(teacher: nn.Module, student: nn.Module) -> None:
     logger.info("The student starts from the teacher's weights")
 
 
+def _starts_selector(cfg: CfgNode) -> bool:
+    """Whether the selector starts from a file of its own."""
+    fresh = not cfg.MODEL.WEIGHTS and cfg.MODEL.DYNAMIC.POLICY == "selector"
+    return fresh and bool(cfg.MODEL.DISTILL.SELECTOR.WEIGHTS)
+
+
 def _start_selector(cfg: CfgNode, selector: nn.Module) -> None:
     file = cfg.MODEL.DISTILL.SELECTOR.WEIGHTS
     if not os.path.isfile(file):
@@ -233,7 +253,7 @@ def _start_selector(cfg: CfgNode, selector: nn.Module) -> None:
     try:
         SpotterCheckpointer(estimator).load_exactly(file, checkpointables=[])
     except ValueError as error:
-        raise ConfigError(f"MODEL.DISTILL.SELECTOR.WEIGHTS: {file}: {error}") from None
+        raise ConfigError(f"MODEL.DISTILL.SELECTOR.WEIGHTS: {error}") from None
     learnt = estimator.selector.state_dict()
     fresh = {k: v for k, v in selector.state_dict().items() if k.startswith("classifier.")}
     selector.load_state_dict(learnt | fresh)

@@ -13,8 +13,9 @@ import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
 
-from dld_d2.engine.checkpoint import SpotterCheckpointer, write_whole
+from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.stream import seed_for
+from dld_d2.engine.whole_files import write_whole
 
 __all__ = ["BestCheckpointer", "StepSeed"]
 

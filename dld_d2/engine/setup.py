@@ -5,20 +5,24 @@ from __future__ import annotations
 import argparse
 import difflib
 import logging
+import reprlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode, get_cfg
-from detectron2.engine import default_setup
 from detectron2.utils import comm
-from detectron2.utils.logger import setup_logger
+from detectron2.utils.collect_env import collect_env_info
+from detectron2.utils.env import seed_all_rng
 
 from dld_d2.config import add_dld_config
 from dld_d2.distillation.config import add_term_config
 from dld_d2.distillation.terms.term import find_term
+from dld_d2.engine.allowed_values import refuse_impossible
 from dld_d2.engine.config_sources import ConfigError, Setting, leaves, read_settings
 from dld_d2.engine.ignored_keys import refuse_ignored
+from dld_d2.engine.logs import log_to_file_only, set_up_logs
 from dld_d2.engine.renamed_keys import GONE, RENAMED
 
 __all__ = [
@@ -32,6 +36,8 @@ __all__ = [
 ]
 
 logger = logging.getLogger(__name__)
+
+_SHORT_SIDES = "DATASETS.SHORT_SIDES"
 
 
 def default_cfg() -> CfgNode:
@@ -57,7 +63,8 @@ def setup_cfg(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
 
     Raises:
         ConfigError: for a file that is missing or not plain YAML; for a key that does not exist,
-            has a value of another type than its default, or would have no effect.
+            has a value of another type than its default or one that cannot be meant, or would have
+            no effect.
     """
     cfg = default_cfg()
     settings = read_settings(config_file, list(opts))
@@ -70,6 +77,7 @@ def setup_cfg(config_file: str, opts: Sequence[str] = ()) -> CfgNode:
             "MODEL.META_ARCHITECTURE: DynamicResolutionDistiller is called DynamicSpotter now; "
             "training distils it"
         )
+    refuse_impossible(settings, cfg)
     on_possible_device(cfg)
     cfg.freeze()
     return cfg
@@ -82,10 +90,11 @@ def on_possible_device(cfg: CfgNode) -> None:
         cfg.MODEL.DEVICE = "cpu"
 
 
-def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
+def prepare_run(cfg: CfgNode, args: argparse.Namespace | None) -> CfgNode:
     """Set up the logs of a process of a run, its generators, and OUTPUT_DIR.
 
-    All processes must call this together.
+    All processes must call this together. It does what Detectron2's `default_setup` does, but that
+    the whole configuration and the environment go to log.txt alone.
 
     Args:
         cfg: as `setup_cfg` gives it.
@@ -93,15 +102,35 @@ def prepare_run(cfg: CfgNode, args: argparse.Namespace) -> CfgNode:
 
     Returns:
         The configuration with SEED drawn if it was negative.
+
+    Raises:
+        ConfigError: if OUTPUT_DIR cannot be made or written to.
     """
     cfg = with_seed(cfg)
-    setup_logger(cfg.OUTPUT_DIR, distributed_rank=comm.get_rank(), name="dld_d2")
-    default_setup(cfg, args)
+    rank, folder = comm.get_rank(), Path(cfg.OUTPUT_DIR)
+    whole = cfg.dump()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if comm.is_main_process():
+            (folder / "config.yaml").write_text(whole, encoding="utf-8")
+        set_up_logs(cfg.OUTPUT_DIR, rank)
+    except OSError as error:
+        raise ConfigError(
+            f"OUTPUT_DIR is {cfg.OUTPUT_DIR!r}, where nothing can be written "
+            f"({error.strerror}: {error.filename}); name another folder"
+        ) from None
+    log_to_file_only(f"Environment:\n{collect_env_info()}")
+    log_to_file_only(f"Command line: {args}")
+    log_to_file_only(f"Configuration:\n{whole}")
+    if comm.is_main_process():
+        logger.info(f"The whole configuration is in {folder / 'config.yaml'}")
     reason = "" if torch.cuda.is_available() else " (PyTorch finds no GPU)"
     logger.info(
-        f"Running on {cfg.MODEL.DEVICE}{reason}, process {comm.get_rank() + 1} of "
-        f"{comm.get_world_size()}, seed {cfg.SEED}"
+        f"Running on {cfg.MODEL.DEVICE}{reason}, process {rank + 1} of {comm.get_world_size()}, "
+        f"seed {cfg.SEED}"
     )
+    seed_all_rng(cfg.SEED + rank)
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK and not getattr(args, "eval_only", False)
     return cfg
 
 
@@ -140,6 +169,9 @@ def set_key(cfg: CfgNode, key: str, value: Any, source: str) -> None:
             another type than its default.
     """
     defaults = dict(leaves(cfg))
+    if key == _SHORT_SIDES or key.startswith(f"{_SHORT_SIDES}."):
+        _set_short_side(cfg, key, value, source)
+        return
     if key not in defaults:
         if key in RENAMED:
             raise ConfigError(f"{source}: {key} is called {RENAMED[key]} now")
@@ -162,10 +194,25 @@ def set_key(cfg: CfgNode, key: str, value: Any, source: str) -> None:
         cfg.merge_from_list([key, value])
     except ValueError:
         raise ConfigError(
-            f"{source}: {key} is {value!r}, a {_type_of(decoded)}; expected a "
-            f"{_type_of(defaults[key])} such as {defaults[key]!r}"
+            f"{source}: {key} is {reprlib.repr(decoded)}, which is {_kind_of(decoded)}; expected "
+            f"{_kind_of(defaults[key])} such as {defaults[key]!r}"
         ) from None
 
 
-def _type_of(value: Any) -> str:
-    return type(value).__name__
+def _set_short_side(cfg: CfgNode, key: str, value: Any, source: str) -> None:
+    """Set a key whose last part is the name of a data set."""
+    name = key[len(_SHORT_SIDES) + 1 :]
+    side = CfgNode._decode_cfg_value(value)
+    if not name or type(side) is not int or side < 1:
+        raise ConfigError(
+            f"{source}: {key} is {value!r}; expected pixels by the name of a data set, such as "
+            f"{_SHORT_SIDES}.my_test 896"
+        )
+    cfg.DATASETS.SHORT_SIDES[name] = side
+
+
+def _kind_of(value: Any) -> str:
+    """A value's kind, as one speaks of it."""
+    names = {bool: "True or False", int: "a whole number", float: "a number", str: "text"}
+    names |= {list: "a list", tuple: "a list", type(None): "nothing"}
+    return names.get(type(value), f"a {type(value).__name__}")

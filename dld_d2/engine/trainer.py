@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 import weakref
 from collections import OrderedDict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import DatasetCatalog, build_detection_test_loader
+from detectron2.data import DatasetCatalog, MetadataCatalog, build_detection_test_loader
 from detectron2.data.build import get_detection_dataset_dicts
 from detectron2.data.common import DatasetFromList
 from detectron2.engine import (
@@ -29,18 +30,29 @@ from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import ConcatDataset, DataLoader, Dataset
 
-from dld_d2.data.catalog import is_labelled
+from dld_d2.data.catalog import EVALUATOR_TYPE, is_labelled
 from dld_d2.data.coverage import log_recognition_coverage
 from dld_d2.data.mapper import TextDatasetMapper
+from dld_d2.data.resolution import (
+    MapperByDataset,
+    NamedImages,
+    at_resolution_of,
+    check_short_sides,
+    warn_of_held_back,
+)
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.config_sources import ConfigError
 from dld_d2.engine.evaluation.text_spotting import TextSpottingEvaluator, build_evaluator
+from dld_d2.engine.first_iteration import FirstIteration
 from dld_d2.engine.guard import guard_losses
 from dld_d2.engine.hooks import BestCheckpointer, StepSeed
+from dld_d2.engine.loader_workers import explaining_workers
+from dld_d2.engine.named_files import building, check_weights, told_by
 from dld_d2.engine.optimizer import build_optimizer
 from dld_d2.engine.precision import autocast_in_training, with_possible_precision
 from dld_d2.engine.schedule import with_epoch_schedule
 from dld_d2.engine.setup import with_seed
+from dld_d2.engine.single_values import tolerate_single_values
 from dld_d2.engine.stream import TrainingStream, build_stream_loader, seeded
 from dld_d2.structures.vocabulary import Vocabulary
 
@@ -74,8 +86,13 @@ class SpotterTrainer(DefaultTrainer):
         cfg = with_seed(self.auto_scale_workers(cfg, comm.get_world_size()))
         cfg = with_possible_precision(cfg)
         # Told before a model is built, and before a teacher reads for hours.
+        if cfg.TEST.EVAL_ONLY:
+            raise ConfigError(
+                "this configuration is for --eval-only (TEST.EVAL_ONLY); train with the one that "
+                "it is based on"
+            )
         _check_data(cfg)
-        with seeded(cfg.SEED):
+        with seeded(cfg.SEED), building():
             model = self.build_training_model(cfg)
         loader = self.build_train_loader(cfg, self.label_images(cfg, model))
         num_images = len(loader.dataset.images)
@@ -88,6 +105,7 @@ class SpotterTrainer(DefaultTrainer):
             device_ids=[comm.get_local_rank()] if cfg.MODEL.DEVICE.startswith("cuda") else None,
         )
         guard_losses(model)
+        tolerate_single_values(model)
         precision = getattr(torch, cfg.SOLVER.AMP.PRECISION)
         if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE.startswith("cuda"):
             self._trainer = AMPTrainer(model, loader, optimizer, precision=precision)
@@ -98,6 +116,7 @@ class SpotterTrainer(DefaultTrainer):
 
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)
         self.checkpointer = self.build_checkpointer(cfg, model)
+        self.checkpointer.max_to_keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
         self.start_iter = 0
         self.max_iter = cfg.SOLVER.MAX_ITER
         self.cfg = cfg
@@ -125,20 +144,23 @@ class SpotterTrainer(DefaultTrainer):
         return SpotterCheckpointer(model, cfg.OUTPUT_DIR, trainer=weakref.proxy(self))
 
     def resume_or_load(self, resume: bool = True) -> None:
-        """Go on from the last checkpoint of OUTPUT_DIR, if asked to and there is one; else start
-        from MODEL.WEIGHTS, or from random weights if that is empty."""
-        found = self.checkpointer.has_checkpoint()
-        # Nobody may touch `last_checkpoint` before all processes have looked.
-        comm.synchronize()
-        if found and not resume:
-            logger.warning(
-                f"{self.cfg.OUTPUT_DIR} holds checkpoints of an earlier training. This one starts "
-                "anew and will overwrite them; --resume would have gone on with the earlier one."
-            )
-            self.checkpointer.forget_last_checkpoint()
-        if resume and not found:
+        """Go on from the last whole checkpoint of OUTPUT_DIR, if asked to and there is one; else
+        start from MODEL.WEIGHTS, or from random weights if that is empty."""
+        # As the main process sees it: no other may go another way.
+        found = comm.all_gather(self.checkpointer.has_checkpoint())[0]
+        self.checkpointer.clear_unfinished()
+        if not resume:
+            if found:
+                logger.warning(
+                    f"{self.cfg.OUTPUT_DIR} holds checkpoints of an earlier training. This one "
+                    "starts anew and will overwrite them; --resume would have gone on with the "
+                    "earlier one."
+                )
+            self.checkpointer.start_anew()
+        elif not found:
             logger.info(f"There is no checkpoint in {self.cfg.OUTPUT_DIR} to resume from")
-        self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume and found)
+        with told_by("OUTPUT_DIR" if resume and found else "MODEL.WEIGHTS"):
+            self.checkpointer.resume_or_load(self.cfg.MODEL.WEIGHTS, resume=resume and found)
         if resume and found:
             self.start_iter = self.iter + 1
         self.data_loader.sampler.start = self.start_iter * self.cfg.SOLVER.IMS_PER_BATCH
@@ -146,14 +168,22 @@ class SpotterTrainer(DefaultTrainer):
     def build_hooks(self) -> list[HookBase]:
         cfg = self.cfg
         built = [self._step_seed, *super().build_hooks()]
-        for hook in built:
-            if isinstance(hook, hooks.PeriodicCheckpointer):
-                hook.max_to_keep = cfg.SOLVER.CHECKPOINTS_TO_KEEP or None
+        if comm.is_main_process():
+            built.insert(0, FirstIteration())
         if cfg.TEST.BEST_METRIC and comm.is_main_process():
             # The last hook writes the metrics of all others.
             best = BestCheckpointer(cfg.TEST.EVAL_PERIOD, self.checkpointer, cfg.TEST.BEST_METRIC)
             built.insert(-1, best)
         return built
+
+    def train(self) -> Any:
+        """As in Detectron2.
+
+        Raises:
+            LoaderWorkerError: if a process that loads data was killed.
+        """
+        with explaining_workers(self.cfg.DATALOADER.NUM_WORKERS):
+            return super().train()
 
     def after_train(self) -> None:
         if self.iter < self.max_iter:
@@ -174,8 +204,34 @@ class SpotterTrainer(DefaultTrainer):
         self.data_loader.dataset.seed = seed
 
     @classmethod
+    def check_start(cls, cfg: CfgNode, resume: bool = False) -> None:
+        """Refuse a training that cannot begin: data sets that are not registered, and files of
+        weights that cannot be read. Nothing is built, and no data are read.
+
+        Args:
+            cfg: configuration.
+            resume: whether the training is to go on from OUTPUT_DIR where it can.
+
+        Raises:
+            ConfigError: naming the key, and the file.
+        """
+        _check_data(cfg)
+        resumes = resume and SpotterCheckpointer(nn.Module(), cfg.OUTPUT_DIR).has_checkpoint()
+        if cfg.MODEL.WEIGHTS and not resumes:
+            check_weights("MODEL.WEIGHTS", cfg.MODEL.WEIGHTS)
+
+    @classmethod
     def build_training_model(cls, cfg: CfgNode) -> nn.Module:
-        """What `build_model` gives, with all that only training needs."""
+        """What `build_model` gives, with all that only training needs.
+
+        Raises:
+            ConfigError: if statistics are to stay that nobody has taken.
+        """
+        if cfg.MODEL.BACKBONE.FREEZE_STATISTICS and not cfg.MODEL.WEIGHTS:
+            raise ConfigError(
+                "MODEL.BACKBONE.FREEZE_STATISTICS keeps the statistics of MODEL.WEIGHTS, and there "
+                "are none: name a file, or set it to False to train from random weights"
+            )
         return cls.build_model(cfg)
 
     @classmethod
@@ -204,17 +260,24 @@ class SpotterTrainer(DefaultTrainer):
                 no annotations.
         """
         _check_data(cfg)
-        stream = TrainingStream(
-            _training_images(cfg, labelled or {}), cls.build_mapper(cfg, is_train=True), cfg.SEED
-        )
+        images = _training_images(cfg, labelled or {})
+        if len(cfg.DATASETS.SHORT_SIDES) > 0:
+            mapper = MapperByDataset(
+                {
+                    name: cls.build_mapper(at_resolution_of(cfg, name), is_train=True)
+                    for name in dict.fromkeys(cfg.DATASETS.TRAIN)
+                }
+            )
+        else:
+            mapper = cls.build_mapper(cfg, is_train=True)
+        stream = TrainingStream(images, mapper, cfg.SEED)
         batch = cfg.SOLVER.IMS_PER_BATCH // comm.get_world_size()
         return build_stream_loader(stream, batch, cfg.DATALOADER.NUM_WORKERS)
 
     @classmethod
     def build_test_loader(cls, cfg: CfgNode, dataset_name: str) -> DataLoader:
-        return build_detection_test_loader(
-            cfg, dataset_name, mapper=cls.build_mapper(cfg, is_train=False)
-        )
+        mapper = cls.build_mapper(at_resolution_of(cfg, dataset_name), is_train=False)
+        return build_detection_test_loader(cfg, dataset_name, mapper=mapper)
 
     @classmethod
     def build_optimizer(cls, cfg: CfgNode, model: nn.Module) -> torch.optim.Optimizer:
@@ -232,30 +295,35 @@ class SpotterTrainer(DefaultTrainer):
 
         Args:
             cfg: configuration.
-            resume: take the last checkpoint of OUTPUT_DIR instead, if there is one.
+            resume: take the last whole checkpoint of OUTPUT_DIR instead, if there is one.
 
         Returns:
             As `test`.
 
         Raises:
             ConfigError: without weights or without DATASETS.TEST, and as `test`.
-            ValueError: if the weights are of another model.
+            WeightsError: if the weights are of another model or cannot be used, see
+                `SpotterCheckpointer`.
+            LoaderWorkerError: if a process that loads data was killed.
         """
         if not cfg.DATASETS.TEST:
             raise ConfigError("DATASETS.TEST is empty: there is nothing to evaluate on")
         _check_truth(cfg)
-        model = cls.build_model(cfg)
+        with building():
+            model = cls.build_model(cfg)
         checkpointer = SpotterCheckpointer(model, cfg.OUTPUT_DIR)
         weights = cfg.MODEL.WEIGHTS
-        if resume and checkpointer.has_checkpoint():
-            weights = checkpointer.get_checkpoint_file()
+        if resume:
+            weights = checkpointer.last_whole_checkpoint() or weights
         if not weights:
             raise ConfigError(
                 "evaluation needs weights: give MODEL.WEIGHTS FILE.pth, or --resume for the last "
                 f"checkpoint in OUTPUT_DIR ({cfg.OUTPUT_DIR})"
             )
-        checkpointer.load_exactly(weights, checkpointables=[])
-        results = cls.test(cfg, model)
+        with told_by("MODEL.WEIGHTS" if weights == cfg.MODEL.WEIGHTS else "OUTPUT_DIR"):
+            checkpointer.load_exactly(weights, checkpointables=[])
+        with explaining_workers(cfg.DATALOADER.NUM_WORKERS):
+            results = cls.test(cfg, model)
         if comm.is_main_process():
             verify_results(cfg, results)
         return results
@@ -321,16 +389,35 @@ def _check_data(cfg: CfgNode) -> None:
     names = cfg.DATASETS.TRAIN
     if not names:
         raise ConfigError("DATASETS.TRAIN is empty: there is nothing to train on")
-    unknown = [name for name in names if name not in DatasetCatalog.list()]
-    if unknown:
-        raise ConfigError(
-            f"DATASETS.TRAIN: {', '.join(unknown)} is not registered; registered are "
-            f"{', '.join(sorted(DatasetCatalog.list()))}"
-        )
+    _check_registered("DATASETS.TRAIN", names)
     _check_truth(cfg)
 
 
+def _check_registered(key: str, names: Sequence[str]) -> None:
+    for name in names:
+        if name in DatasetCatalog:
+            continue
+        # Detectron2 brings a hundred that hold no text.
+        known = sorted(
+            other
+            for other in DatasetCatalog
+            if MetadataCatalog.get(other).get("evaluator_type") == EVALUATOR_TYPE
+        )
+        close = difflib.get_close_matches(name, DatasetCatalog, n=1)
+        raise ConfigError(
+            f"{key}: there is no data set {name!r}"
+            + (f"; did you mean {close[0]}?" if close else ".")
+            + f" Your own are described in a file that DATASETS.REGISTER names (docs/data.md). "
+            f"There are {', '.join(known)}"
+        )
+
+
 def _check_truth(cfg: CfgNode) -> None:
+    _check_registered("DATASETS.TEST", cfg.DATASETS.TEST)
+    try:
+        check_short_sides(cfg)
+    except ValueError as error:
+        raise ConfigError(str(error)) from None
     for name in cfg.DATASETS.TEST:
         if not is_labelled(name):
             raise ConfigError(
@@ -356,6 +443,9 @@ def _training_images(cfg: CfgNode, labelled: Mapping[str, Dataset]) -> Dataset:
         if len(images[-1]) == 0:
             raise ConfigError(f"DATASETS.TRAIN: {name} has no images")
         if comm.is_main_process():
+            warn_of_held_back(at_resolution_of(cfg, name), name, images[-1])
             max_length = cfg.MODEL.RECOGNITION.MAX_LENGTH
             log_recognition_coverage(name, images[-1], vocabulary, max_length)
+        if len(cfg.DATASETS.SHORT_SIDES) > 0:
+            images[-1] = NamedImages(images[-1], name)
     return images[0] if len(images) == 1 else ConcatDataset(images)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
 
 from dld_d2.engine.distill_trainer import DistillTrainer
+from dld_d2.engine.setup import ConfigError
 from dld_d2.engine.trainer import SpotterTrainer
 from dld_d2.modeling.dynamic_spotter import is_dynamic
 
@@ -12,5 +14,21 @@ __all__ = ["trainer_for"]
 
 
 def trainer_for(cfg: CfgNode) -> type[SpotterTrainer]:
-    """A `DynamicSpotter`, or what derives from it, is distilled; all else learns by itself."""
+    """A `DynamicSpotter`, or what derives from it, is distilled; all else learns by itself.
+
+    Raises:
+        ConfigError: for a model of Detectron2's own, none of which reads; one is the default.
+    """
+    name = cfg.MODEL.META_ARCHITECTURE
+    if name in META_ARCH_REGISTRY and _is_detectron2s(META_ARCH_REGISTRY.get(name)):
+        known = sorted(key for key, model in META_ARCH_REGISTRY if not _is_detectron2s(model))
+        raise ConfigError(
+            f"MODEL.META_ARCHITECTURE is {name}, which reads no text; expected one of "
+            f"{', '.join(known)}. A config file gets one with all that it needs by "
+            '_BASE_: ".../Base-*.yaml"'
+        )
     return DistillTrainer if is_dynamic(cfg.MODEL.META_ARCHITECTURE) else SpotterTrainer
+
+
+def _is_detectron2s(model: type) -> bool:
+    return model.__module__.startswith("detectron2.")

@@ -35,7 +35,8 @@ def read_members(path: str | Path, allow_folder: bool = False) -> Iterator[tuple
     elif path.is_file():
         members = _read_zip(path, allow_folder)
     else:
-        raise EvaluationInputError(f"{path}: no such file or folder")
+        what = "is neither a file nor a folder" if path.exists() else "no such file or folder"
+        raise EvaluationInputError(f"{path}: {what}")
     seen = set()
     for name, content in members:
         if name in seen:
@@ -61,10 +62,12 @@ def decode(content: bytes, where: str) -> str:
 def _read_folder(path: Path) -> Iterator[tuple[str, bytes]]:
     total = 0
     for entry in sorted(path.iterdir()):
-        if not entry.is_file():
+        if entry.is_dir():
             raise EvaluationInputError(
                 f"{path}: holds the folder {entry.name!r}; the files must lie directly in {path}"
             )
+        if not entry.is_file():  # a pipe would be waited for, a device read without end
+            raise EvaluationInputError(f"{path}: holds {entry.name!r}, which is no file; remove it")
         size = entry.stat().st_size
         total += size
         _check_size(path, entry.name, size, total)

@@ -59,14 +59,13 @@ def break_down(
 
     scored = ~truth.dont_care[overlaps.gt_index] & ~match.det_dont_care[overlaps.det_index]
     gt_index, det_index = overlaps.gt_index[scored], overlaps.det_index[scored]
-    shared = overlaps.intersections[scored]
-    covers_gt = shared >= HALF * overlaps.gt_areas[gt_index]
+    covers_gt = overlaps.gt_coverage_reaches(HALF)[scored]
     words_in_det = np.bincount(det_index[covers_gt], minlength=num_dets)
     in_merging = covers_gt & (words_in_det[det_index] >= 2)
     merged = unmatched_gt.copy()
     merged &= np.bincount(gt_index[in_merging], minlength=num_gts) > 0
 
-    inside_gt = unmatched_det[det_index] & (shared >= HALF * overlaps.det_areas[det_index])
+    inside_gt = unmatched_det[det_index] & overlaps.det_coverage_reaches(HALF)[scored]
     split = unmatched_gt & ~merged & (np.bincount(gt_index[inside_gt], minlength=num_gts) >= 2)
     return Failures(
         correct=int(correct.sum()),

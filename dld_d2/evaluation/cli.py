@@ -55,11 +55,14 @@ def build_parser() -> argparse.ArgumentParser:
     add("--images", metavar="DIR", help="folder of the photographs, for pictures in --details")
     add("--gt-pattern", metavar="REGEX", help="ground-truth file names, one group: the image id")
     add("--det-pattern", metavar="REGEX", help="result file names, one group: the image id")
-    add("--points", type=int, metavar="N", help="vertices of every polygon; default: any number")
+    vertices = "vertices of every polygon of the {}; default: any number"
+    add("--gt-points", type=int, metavar="N", help=vertices.format("ground truth"))
+    add("--det-points", type=int, metavar="N", help=vertices.format("submission"))
+    add("--points", help=argparse.SUPPRESS)  # one number for both, until 0.1
     add(
         "--scores",
         action="store_true",
-        help="the field before each transcription of the submission is its confidence",
+        help="the field before each transcription of the submission is its confidence, in [0, 1]",
     )
     add("--bootstrap", type=int, default=0, metavar="N", help="95%% intervals from N resamplings")
     add("--seed", type=int, default=0, help="of the bootstrap; default 0")
@@ -99,6 +102,11 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _evaluate(args: argparse.Namespace) -> Report:
     if args.images and not args.details:
         raise EvaluationInputError("--images needs --details DIR to write the pictures to")
+    if args.points is not None:
+        raise EvaluationInputError(
+            f"--points was for both files; say --gt-points {args.points}, --det-points "
+            f"{args.points} or both"
+        )
     try:
         ious = [float(iou) for some in args.iou or ["0.5"] for iou in some.split(",")]
     except ValueError:
@@ -111,7 +119,8 @@ def _evaluate(args: argparse.Namespace) -> Report:
         lexicons=choose_lexicons(args.lexicon or [], args.lexicon_path or []),
         gt_pattern=args.gt_pattern,
         det_pattern=args.det_pattern,
-        points=args.points,
+        gt_points=args.gt_points,
+        det_points=args.det_points,
         scores=args.scores,
         bootstrap=args.bootstrap,
         seed=args.seed,

@@ -10,6 +10,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from dld_d2.evaluation.words import EvaluationInputError
+from dld_d2.structures.files import check_regular_file
+from dld_d2.structures.pixels import pillow_to_bgr
 
 # Okabe and Ito's palette, told apart by colour-blind readers too.
 COLOURS = {
@@ -23,6 +25,12 @@ _LABELS = {"false": "false positive", "dont_care": "don't care"}
 _FILL_OPACITY = 70
 _MIN_LONG_SIDE = 1920  # smaller photographs are enlarged, or labels would hide the words
 _FONT_SIZE = 16
+_LABEL_LENGTH = 60
+
+MAX_LABELS = 1_000
+"""Words of one picture that get a label: more hide the picture and each other, and finding their
+places would take minutes."""
+
 _SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".gif", ".webp", ".tif", ".tiff"}
 
 
@@ -64,8 +72,7 @@ def draw_image(photograph: str | Path, record: dict[str, object]) -> Image.Image
     truths likewise; the ground truth of a pair is a thin white outline. A label shows the ground
     truth on black and, beside it, the reading on the colour of its outcome.
     """
-    with Image.open(photograph) as opened:
-        picture = opened.convert("RGB")
+    picture = _read_photograph(Path(photograph))
     scale = max(1.0, _MIN_LONG_SIDE / max(picture.size))
     picture = picture.resize([round(side * scale) for side in picture.size])
     truths, detections = record["ground_truth"], record["detections"]
@@ -88,14 +95,34 @@ def draw_image(photograph: str | Path, record: dict[str, object]) -> Image.Image
 
     font = ImageFont.load_default(_FONT_SIZE)
     placed: list[tuple[float, float, float, float]] = []
-    for word in reversed(shapes):  # misread words choose their place before the false ones
-        if word["outcome"] != "dont_care":
-            _draw_label(canvas, picture.size, font, _corners(word, scale), word, truths, placed)
-    return _with_legend(picture, record, font)
+    # Misread words choose their place before the false ones.
+    labelled = [word for word in reversed(shapes) if word["outcome"] != "dont_care"]
+    for word in labelled[:MAX_LABELS]:
+        _draw_label(canvas, picture.size, font, _corners(word, scale), word, truths, placed)
+    left_out = len(labelled) - MAX_LABELS
+    return _with_legend(picture, record, font, f"{left_out} without labels" if left_out > 0 else "")
+
+
+def _read_photograph(path: Path) -> Image.Image:
+    """
+    Raises:
+        EvaluationInputError: naming the file, if it is no photograph that can be read.
+    """
+    try:
+        check_regular_file(path)
+        with Image.open(path) as opened:
+            return Image.fromarray(np.ascontiguousarray(pillow_to_bgr(opened)[:, :, ::-1]))
+    except Exception as error:  # Pillow raises anything on damaged files
+        raise EvaluationInputError(f"{path}: cannot be drawn on ({error})") from None
 
 
 def _corners(word: dict[str, object], scale: float) -> list[tuple[float, float]]:
     return [tuple(point) for point in (np.trunc(word["polygon"]) * scale).tolist()]
+
+
+def _shown(text: str) -> str:
+    """A reading as a label can show it."""
+    return text if len(text) <= _LABEL_LENGTH else text[: _LABEL_LENGTH - 3] + "..."
 
 
 def _draw_label(
@@ -111,13 +138,13 @@ def _draw_label(
     colour = COLOURS[word["outcome"]]
     black, white = (0, 0, 0), (255, 255, 255)
     if word["outcome"] == "missed":
-        parts = [(word["text"], black, white)]
+        parts = [(_shown(word["text"]), black, white)]
     elif word["outcome"] == "false":
-        parts = [(word["corrected"], colour, white)]
+        parts = [(_shown(word["corrected"]), colour, white)]
     else:
         parts = [
-            (truths[word["ground_truth"]]["text"], black, white),
-            (word["corrected"], colour, black),
+            (_shown(truths[word["ground_truth"]]["text"]), black, white),
+            (_shown(word["corrected"]), colour, black),
         ]
     pad = 3
     widths = [canvas.textlength(text, font=font) + 2 * pad for text, _, _ in parts]
@@ -152,19 +179,16 @@ def _free_place(
         (min(max(0.0, x), max(0.0, size[0] - width)), min(max(0.0, y), max(0.0, size[1] - height)))
         for x, y in places
     ]
-    for x, y in places:
-        if not any(
-            x < right and left < x + width and y < bottom and top < y + height
-            for left, top, right, bottom in placed
-        ):
-            return x, y
-    return places[0]
+    left, top, right, bottom = np.reshape(placed, (-1, 4)).T
+    x, y = np.array(places).T[:, :, None]
+    hides = (x < right) & (left < x + width) & (y < bottom) & (top < y + height)
+    return places[int(np.argmin(hides.any(axis=1)))]  # the first that hides none, or the first
 
 
 def _with_legend(
-    picture: Image.Image, record: dict[str, object], font: ImageFont.FreeTypeFont
+    picture: Image.Image, record: dict[str, object], font: ImageFont.FreeTypeFont, note: str
 ) -> Image.Image:
-    """Add a strip below that names the colours and counts the outcomes."""
+    """Add a strip below that names the colours, counts the outcomes and ends with a note."""
     counts = dict.fromkeys(COLOURS, 0)
     for word in record["detections"]:
         counts[word["outcome"]] += word["outcome"] != "dont_care"
@@ -180,4 +204,5 @@ def _with_legend(
         canvas.rectangle([x, top + 3, x + height - 14, top + height - 11], fill=COLOURS[outcome])
         canvas.text((x + height - 9, top), text, fill=(255, 255, 255), font=font)
         x += height + canvas.textlength(text, font=font) + 8
+    canvas.text((x, top), note, fill=(255, 255, 255), font=font)
     return framed

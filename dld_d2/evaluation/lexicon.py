@@ -18,6 +18,7 @@ from rapidfuzz.distance import Levenshtein
 from dld_d2.evaluation.archive import MAX_FILE_BYTES, decode, read_members
 from dld_d2.evaluation.transcription import strip_commas
 from dld_d2.evaluation.words import EvaluationInputError
+from dld_d2.structures.limits import MAX_TEXT_LENGTH
 
 MIN_CORRECTED_LENGTH = 3
 
@@ -165,13 +166,14 @@ def read_lexicon(path: str | Path) -> Lexicon | ImageLexicons:
     if path.is_dir() or path.suffix.lower() == ".zip":
         return _read_image_lexicons(path)
     if not path.is_file():
-        raise EvaluationInputError(f"{path}: no such lexicon")
+        what = "is no file" if path.exists() else "no such lexicon"
+        raise EvaluationInputError(f"{path}: {what}")
     if path.stat().st_size > MAX_FILE_BYTES:
         raise EvaluationInputError(f"{path}: larger than {MAX_FILE_BYTES} bytes; is it a lexicon?")
-    try:
-        return Lexicon(_parse_words(path.read_bytes(), str(path)))
-    except EvaluationInputError as error:
-        raise EvaluationInputError(f"{path}: {error}") from None
+    words = _parse_words(path.read_bytes(), str(path))
+    if not words:
+        raise EvaluationInputError(f"{path}: a lexicon needs at least one word")
+    return Lexicon(words)
 
 
 def _read_image_lexicons(path: Path) -> ImageLexicons:
@@ -189,5 +191,11 @@ def _read_image_lexicons(path: Path) -> ImageLexicons:
 
 
 def _parse_words(content: bytes, where: str) -> list[str]:
-    lines = (line.strip() for line in decode(content, where).split("\n"))
+    lines = [line.strip() for line in decode(content, where).split("\n")]
+    for number, line in enumerate(lines, 1):
+        if len(line) > MAX_TEXT_LENGTH:
+            raise EvaluationInputError(
+                f"{where}, line {number}: a word of {len(line)} characters, more than "
+                f"{MAX_TEXT_LENGTH}; a lexicon has one word a line"
+            )
     return [line for line in lines if line]

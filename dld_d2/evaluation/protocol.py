@@ -84,9 +84,7 @@ def prepare_truth(texts: Sequence[str], task: str) -> Truth:
     )
 
 
-def match_image(
-    overlaps: Overlaps, gt_dont_care: np.ndarray, iou: float, active: np.ndarray | None = None
-) -> Match:
+def match_image(overlaps: Overlaps, gt_dont_care: np.ndarray, iou: float) -> Match:
     """Match the detections of one image to its ground truth.
 
     A detection is don't-care when more than `iou` of its own area lies in one don't-care region.
@@ -97,25 +95,15 @@ def match_image(
         overlaps: the geometry of the image.
         gt_dont_care: (G,) bool.
         iou: threshold for both rules, 0 <= iou < 1.
-        active: (D,) bool, which detections take part; None for all.
     """
-    gt_index, det_index = overlaps.gt_index, overlaps.det_index
-    in_dont_care = gt_dont_care[gt_index]
-    det_dont_care = np.zeros(len(overlaps.det_areas), dtype=bool)
-    det_dont_care[det_index[in_dont_care & (overlaps.det_coverage > iou)]] = True
-
-    ious = overlaps.ious
-    candidates = (ious > iou) & ~in_dont_care & ~det_dont_care[det_index]
-    if active is not None:
-        candidates &= active[det_index]
-    candidates = np.flatnonzero(candidates)
+    candidates, det_dont_care = find_candidates(overlaps, gt_dont_care, iou)
     chosen: list[int] = []
     taken_gts: set[int] = set()
     taken_dets: set[int] = set()
     for pair, gt, det in zip(
         candidates.tolist(),
-        gt_index[candidates].tolist(),
-        det_index[candidates].tolist(),
+        overlaps.gt_index[candidates].tolist(),
+        overlaps.det_index[candidates].tolist(),
         strict=True,
     ):
         if gt not in taken_gts and det not in taken_dets:
@@ -123,7 +111,25 @@ def match_image(
             taken_gts.add(gt)
             taken_dets.add(det)
     pairs = np.array(chosen, dtype=np.intp)
-    return Match(gt_index[pairs], det_index[pairs], ious[pairs], det_dont_care)
+    ious = overlaps.ious[pairs]
+    return Match(overlaps.gt_index[pairs], overlaps.det_index[pairs], ious, det_dont_care)
+
+
+def find_candidates(
+    overlaps: Overlaps, gt_dont_care: np.ndarray, iou: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Which pairs may match, before any is taken; arguments as for `match_image`.
+
+    Returns:
+        (C,) intp, those of `overlaps` in its order, and (D,) bool, which detections are don't-care.
+    """
+    in_dont_care = gt_dont_care[overlaps.gt_index]
+    det_dont_care = np.zeros(len(overlaps.det_areas), dtype=bool)
+    if in_dont_care.any():
+        covered = in_dont_care & overlaps.det_coverage_exceeds(iou)
+        det_dont_care[overlaps.det_index[covered]] = True
+    candidates = overlaps.iou_exceeds(iou) & ~in_dont_care & ~det_dont_care[overlaps.det_index]
+    return np.flatnonzero(candidates), det_dont_care
 
 
 def correct_pairs(match: Match, truth: Truth, det_texts: Sequence[str]) -> np.ndarray:

@@ -42,7 +42,8 @@ def evaluate(
     lexicons: Mapping[str, LexiconSource] | None = None,
     gt_pattern: str | None = None,
     det_pattern: str | None = None,
-    points: int | None = None,
+    gt_points: int | None = None,
+    det_points: int | None = None,
     scores: bool = False,
     bootstrap: int = 0,
     seed: int = 0,
@@ -59,8 +60,9 @@ def evaluate(
         lexicons: name -> None (no correction), a path for `read_lexicon`, or a lexicon.
             None stands for {"none": None}.
         gt_pattern, det_pattern: patterns of the file names, where not the usual ones.
-        points: number of vertices of every polygon in the files, for transcriptions with commas.
-        scores: whether the submission's files hold confidences.
+        gt_points, det_points: number of vertices of every polygon in the files of each, for
+            transcriptions with commas.
+        scores: whether the submission's files hold confidences, in [0, 1].
         bootstrap: number of resampled test sets for 95% intervals of the hmeans; 0 for none.
         seed: of the bootstrap.
 
@@ -82,12 +84,12 @@ def evaluate(
         for name, source in (lexicons or {"none": None}).items()
     }
     truth_words = (
-        read_ground_truth(gt, gt_pattern, points)
+        read_ground_truth(gt, gt_pattern, gt_points)
         if isinstance(gt, str | Path)
         else as_words(gt, "ground truth")
     )
     det_words = (
-        read_submission(submission, det_pattern, points, scores)
+        read_submission(submission, det_pattern, det_points, scores)
         if isinstance(submission, str | Path)
         else as_words(submission, "submission")
     )
@@ -169,6 +171,7 @@ def _all_overlaps(
         yield from compute_overlaps(
             [[word.polygon for word in truth_words[key]] for key in some],
             [[word.polygon for word in det_words[key]] for key in some],
+            names=some,
         )
 
 

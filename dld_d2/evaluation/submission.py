@@ -11,6 +11,7 @@ from pathlib import Path
 from dld_d2.evaluation.archive import decode, read_members
 from dld_d2.evaluation.lines import format_line, parse_line
 from dld_d2.evaluation.words import EvaluationInputError, EvaluationWarning, Images, as_words
+from dld_d2.structures.limits import MAX_VERTICES, MAX_WORDS
 from dld_d2.structures.word import Word
 
 GT_NAMES = {  # pattern: the same for people
@@ -48,7 +49,7 @@ def read_ground_truth(
     Raises:
         EvaluationInputError: anything wrong, with its file and line.
     """
-    return _read(path, GT_NAMES, pattern, points, scores=False)
+    return _read(path, GT_NAMES, pattern, points, scores=False, option="--gt-points")
 
 
 def read_submission(
@@ -63,11 +64,11 @@ def read_submission(
         path, points: see `read_ground_truth`.
         pattern: likewise; None accepts `img_1.txt`, `img1.txt` and `1.txt`, each also with `res_`
             before it.
-        scores: whether the field before each transcription is its confidence.
+        scores: whether the field before each transcription is its confidence, in [0, 1].
 
     Returns, raises: see `read_ground_truth`. A file without lines is an image without detections.
     """
-    return _read(path, DET_NAMES, pattern, points, scores)
+    return _read(path, DET_NAMES, pattern, points, scores, option="--det-points")
 
 
 def write_submission(
@@ -122,9 +123,12 @@ def _read(
     pattern: str | None,
     points: int | None,
     scores: bool,
+    option: str,
 ) -> dict[str, list[Word]]:
-    if points is not None and points < 3:
-        raise EvaluationInputError(f"points is {points}; a polygon needs at least 3")
+    if points is not None and not 3 <= points <= MAX_VERTICES:
+        raise EvaluationInputError(
+            f"{path}: number of points is {points} ({option}); a polygon has 3 to {MAX_VERTICES}"
+        )
     contents = dict(read_members(path))
     ids = _image_ids(path, list(contents), known_names, pattern)
     images: dict[str, list[Word]] = {}
@@ -136,6 +140,11 @@ def _read(
             line = line.replace("\r", "")
             if not line:
                 continue
+            if len(words) == MAX_WORDS:
+                raise EvaluationInputError(
+                    f"{where}, line {number}: an image has at most {MAX_WORDS} words; is this the "
+                    "file of one image?"
+                )
             try:
                 word, guessed = parse_line(line, points, scores)
             except EvaluationInputError as error:
@@ -147,7 +156,7 @@ def _read(
     if guesses:
         warnings.warn(
             f"{len(guesses)} transcriptions were taken to hold commas, the first in {guesses[0]}; "
-            "fix the number of points (--points 4) to be sure",
+            f"fix the number of points ({option} 4) to be sure",
             EvaluationWarning,
             stacklevel=3,
         )

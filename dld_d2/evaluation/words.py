@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
+from dld_d2.structures.errors import UsageError
+from dld_d2.structures.limits import MAX_WORDS, check_polygon, check_text
 from dld_d2.structures.word import DONT_CARE, Word
 
 __all__ = [
     "DONT_CARE",
-    "MAX_COORDINATE",
     "EvaluationInputError",
     "EvaluationWarning",
     "Images",
@@ -18,11 +19,8 @@ __all__ = [
     "as_words",
 ]
 
-MAX_COORDINATE = 1_000_000
-"""Largest absolute coordinate accepted, in pixels: beyond it a file is corrupt, not large."""
 
-
-class EvaluationInputError(ValueError):
+class EvaluationInputError(UsageError):
     """Bad input. The message names the file and line (or image and word) and says what to do."""
 
 
@@ -46,15 +44,19 @@ def as_words(images: Images, source: str) -> dict[str, list[Word]]:
         uses it.
 
     Raises:
-        EvaluationInputError: two ids equal as strings, a polygon that is not (K, 2) with K >= 3 or
-            holds NaN, infinity or a coordinate beyond `MAX_COORDINATE`, a text that is no string,
-            or a score that is no finite number.
+        EvaluationInputError: two ids equal as strings, a polygon that is not (K, 2) with K >= 3, a
+            text that is no string, a score that is no finite number, or anything beyond the limits
+            of `structures.limits`.
     """
     checked: dict[str, list[Word]] = {}
     for image_id, words in images.items():
         key = str(image_id)
         if key in checked:
             raise EvaluationInputError(f"{source}: two image ids both read {key!r} as text")
+        if len(words) > MAX_WORDS:
+            raise EvaluationInputError(
+                f"{source}, image {key}: has {len(words)} words, more than {MAX_WORDS}"
+            )
         checked[key] = [
             _as_word(word, f"{source}, image {key}, word {number}")
             for number, word in enumerate(words, 1)
@@ -82,12 +84,13 @@ def _as_word(word: Word | tuple, where: str) -> Word:
         raise EvaluationInputError(
             f"{where}: a polygon is a (K, 2) array with K >= 3, got shape {points.shape}"
         )
-    if not (np.abs(points) <= MAX_COORDINATE).all():  # NaN fails the comparison as well
-        raise EvaluationInputError(
-            f"{where}: a coordinate is NaN, infinite or beyond {MAX_COORDINATE} pixels"
-        )
     if not isinstance(text, str):
         raise EvaluationInputError(f"{where}: the text is a {type(text).__name__}, not a str")
+    try:
+        check_polygon(np.trunc(points))  # as it is compared
+        check_text(text)
+    except ValueError as error:
+        raise EvaluationInputError(f"{where}: {error}") from None
     if score is not None:
         try:
             score = float(score)

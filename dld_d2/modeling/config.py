@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
-from detectron2.config import CfgNode
+import os
+from collections.abc import Iterator, Mapping
+from typing import Any
 
-__all__ = ["add_dynamic_config", "add_recognition_config"]
+from detectron2.config import CfgNode
+from detectron2.modeling import META_ARCH_REGISTRY
+
+from dld_d2.modeling.cost.scale_costs import read_cost_table
+from dld_d2.modeling.norms import NORMS
+from dld_d2.modeling.selection.selector import POOLINGS
+from dld_d2.modeling.spotters.contract import Spotter
+from dld_d2.structures.allowed import Rule, each, empty_or, file, number, one_of, whole
+from dld_d2.structures.vocabulary import Vocabulary
+
+__all__ = ["ALLOWED", "add_dynamic_config", "add_recognition_config", "conflicts"]
 
 
 def add_recognition_config(cfg: CfgNode) -> None:
@@ -44,3 +56,53 @@ def add_dynamic_config(cfg: CfgNode) -> None:
     # How its features are pooled over the image: "mean" as published, or "mean_max", which sees
     # small words sooner.
     selector.POOLING = "mean"
+
+
+def _spotters() -> list[str]:
+    return sorted(
+        name
+        for name, model in META_ARCH_REGISTRY
+        if isinstance(model, type) and issubclass(model, Spotter)
+    )
+
+
+def _cost(value: Any) -> str | None:
+    if value in ("measured", "power") or os.path.isfile(value):
+        return None
+    return '"measured", "power", or a file (tools/flops.py --write-cost-table makes one)'
+
+
+ALLOWED: Mapping[str, Rule] = {
+    "MODEL.RECOGNITION.VOCABULARY": empty_or(file(Vocabulary.from_file)),
+    "MODEL.RECOGNITION.MAX_LENGTH": whole(1, 1000, note="characters"),
+    "MODEL.DYNAMIC.SPOTTER": one_of(_spotters),
+    "MODEL.DYNAMIC.SCALES": each(number(0.05, 1), least=1, different=True),
+    "MODEL.DYNAMIC.POLICY": one_of(("selector", "fixed", "random")),
+    "MODEL.DYNAMIC.FIXED_SCALE": number(0.05, 1),
+    "MODEL.DYNAMIC.COST": _cost,
+    "MODEL.DYNAMIC.COST_EXPONENT": number(above=0, most=10),
+    "MODEL.DYNAMIC.COST_BIAS": number(-1e6, 1e6),
+    "MODEL.DYNAMIC.SELECTOR.INPUT_SCALE": number(0.05, 1),
+    "MODEL.DYNAMIC.SELECTOR.CHANNELS": each(whole(1, 8192), least=1),
+    "MODEL.DYNAMIC.SELECTOR.NORM": one_of(NORMS),
+    "MODEL.DYNAMIC.SELECTOR.POOLING": one_of(POOLINGS),
+}
+"""Full name of a key -> what it may be."""
+
+
+def conflicts(cfg: CfgNode) -> Iterator[tuple[str, str]]:
+    """Keys whose value does not go with that of another one, and what is expected."""
+    dynamic = cfg.MODEL.DYNAMIC
+    if dynamic.POLICY in ("fixed", "random") and dynamic.FIXED_SCALE not in dynamic.SCALES:
+        yield "MODEL.DYNAMIC.FIXED_SCALE", f"one of MODEL.DYNAMIC.SCALES, {dynamic.SCALES}"
+    if os.path.isfile(dynamic.COST):
+        try:
+            read_cost_table(dynamic.COST, dynamic.SCALES)
+        except (OSError, ValueError) as error:
+            yield "MODEL.DYNAMIC.COST", f"a file that tools/flops.py wrote ({error})"
+    selector = dynamic.SELECTOR
+    if selector.NORM == "GN" and any(channels % 32 for channels in selector.CHANNELS):
+        yield (
+            "MODEL.DYNAMIC.SELECTOR.CHANNELS",
+            'multiples of 32, because MODEL.DYNAMIC.SELECTOR.NORM "GN" takes 32 groups of them',
+        )

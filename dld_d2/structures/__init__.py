@@ -10,7 +10,9 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "lexicons": ["LEXICONS"],
+        "limits": ["check_polygon", "check_text"],
         "polygons": ["Polygons", "points_in_polygons"],
+        "files": ["check_regular_file"],
         "sides": ["POINTS_PER_SIDE", "sides_of", "word_sides"],
         "sizes": ["scaled_size"],
         "vocabulary": ["PRINTABLE_ASCII", "Vocabulary"],

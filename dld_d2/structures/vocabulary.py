@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import string
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+
+from dld_d2.structures.files import check_regular_file
 
 __all__ = ["PRINTABLE_ASCII", "Vocabulary"]
 
@@ -28,7 +31,7 @@ class Vocabulary:
     def __init__(self, characters: str = PRINTABLE_ASCII) -> None:
         if not characters:
             raise ValueError("a vocabulary needs at least one character")
-        repeated = sorted({c for c in characters if characters.count(c) > 1})
+        repeated = sorted(c for c, times in Counter(characters).items() if times > 1)
         if repeated:
             raise ValueError(f"characters occur twice in the vocabulary: {repeated}")
         self.characters = characters
@@ -45,9 +48,11 @@ class Vocabulary:
 
         Raises:
             FileNotFoundError: if there is no such file.
+            OSError: if it is none, such as a pipe.
             ValueError: naming the file, if the line is empty, repeats a character, or is not the
                 only one.
         """
+        check_regular_file(path)
         lines = Path(path).read_text(encoding="utf-8").splitlines()
         if len(lines) != 1:
             raise ValueError(

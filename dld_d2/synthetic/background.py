@@ -223,7 +223,9 @@ def _add_distractors(draws: Draws, canvas: np.ndarray) -> None:
 @lru_cache(maxsize=4)
 def _photographs(folder: str) -> tuple[str, ...]:
     paths = sorted(
-        path for path in Path(folder).rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES
+        path
+        for path in Path(folder).rglob("*")
+        if path.suffix.lower() in IMAGE_SUFFIXES and path.is_file()
     )
     if not paths:
         raise AnnotationError(f"{folder}: holds no images to use as backgrounds")

@@ -14,6 +14,7 @@ from dld_d2.data.aug_input import TextAugInput
 from dld_d2.data.augmentation import (
     RandomColorJitter,
     RandomCropKeepingInstances,
+    ResizeShortestEdge,
     build_augmentations,
 )
 from dld_d2.engine.setup import setup_cfg
@@ -91,7 +92,7 @@ def test_builder_gives_the_order_crop_scale_rotation_colour():
     kinds = [getattr(a, "aug", a) for a in build_augmentations(cfg_with(), True)]
     assert [type(a) for a in kinds] == [
         RandomCropKeepingInstances,
-        T.ResizeShortestEdge,
+        ResizeShortestEdge,
         T.RandomRotation,
         RandomColorJitter,
     ]
@@ -263,7 +264,9 @@ def test_keys_out_of_range_are_named(key, value):
 
 def test_other_image_formats_are_refused():
     for is_train in (True, False):
-        cfg = setup_cfg("", ["MODEL.DEVICE", "cpu", "INPUT.FORMAT", "L"])
+        cfg = setup_cfg("", ["MODEL.DEVICE", "cpu"])
+        cfg.defrost()
+        cfg.INPUT.FORMAT = "L"  # as by a script; `setup_cfg` refuses it
         with pytest.raises(ValueError, match=r"INPUT\.FORMAT"):
             build_augmentations(cfg, is_train)
     with pytest.raises(ValueError, match="min_size"):

@@ -138,6 +138,30 @@ def test_mlt2017_bad_lines(tmp_path, line, message):
     assert str(error.value).startswith(f"{path}:1: ")
 
 
+def test_mlt2017_of_some_scripts(tmp_path):
+    quad_line = "10,20,30,20,30,40,10,40"
+    write_set(
+        tmp_path, "img_1.jpg", "gt_img_1.txt", f"{quad_line},Latin,To\n{quad_line},Korean,길\n"
+    )
+    write_set(tmp_path, "img_2.jpg", "gt_img_2.txt", f"{quad_line},Korean,길\n")
+    write_set(tmp_path, "img_3.jpg", "gt_img_3.txt", f"{quad_line},Latin,###\n")
+    write_set(tmp_path, "img_4.jpg", "gt_img_4.txt", "")
+    records, _ = read(tmp_path, "mlt2017", scripts=["Latin"])
+    (record,) = records
+    assert record.file_name == "img_1.jpg"
+    assert record.texts[0] == "To" and record.ignore.tolist() == [False, True]
+    records, _ = read(tmp_path, "mlt2017", scripts=["Latin", "Korean"])
+    assert [r.file_name for r in records] == ["img_1.jpg", "img_2.jpg"]
+    assert len(read(tmp_path, "mlt2017")[0]) == 4
+
+
+@pytest.mark.parametrize("scripts", [["latin"], [], "Latin"])
+def test_mlt2017_unknown_scripts(tmp_path, scripts):
+    write_set(tmp_path, "img_1.jpg", "gt_img_1.txt", "10,20,30,20,30,40,10,40,Latin,To\n")
+    with pytest.raises(AnnotationError, match=r"option scripts: .* is no list of some of Arabic"):
+        read(tmp_path, "mlt2017", scripts=scripts)
+
+
 @pytest.mark.parametrize("prefix", ["", "gt_", "poly_gt_"])
 def test_polygon_any_number_of_points(tmp_path, prefix):
     lines = "10,20,30,20,20,40,three\n10,20,20,15,30,20,30,40,10,40,1984\n"

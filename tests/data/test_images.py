@@ -1,6 +1,7 @@
 """Whatever holds an image becomes an array of 8-bit colours."""
 
 import io
+import os
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ import pytest
 import torch
 from PIL import Image
 
+from dld_d2.data.image_size import read_image_size
 from dld_d2.data.images import as_bgr, describe_image, read_image
 
 MODES = (
@@ -183,8 +185,19 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
         read_image(cut, "BGR")
     with pytest.raises(OSError, match=r"cut\.jpg|JpegImageFile of mode RGB.*truncated"):
         as_bgr(Image.open(cut))
-    with pytest.raises(OSError, match="cannot be read"):
+    with pytest.raises(OSError, match="is a folder"):
         read_image(tmp_path, "BGR")
+
+
+@pytest.mark.parametrize("read", [lambda path: read_image(path, "BGR"), as_bgr, read_image_size])
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path, read):
+    os.mkfifo(tmp_path / "x.png")
+    (tmp_path / "device.png").symlink_to("/dev/zero")
+    (tmp_path / "folder.png").mkdir()
+    kinds = {"x": "a pipe", "device": "a pipe, socket or device", "folder": "a folder"}
+    for name, kind in kinds.items():
+        with pytest.raises(OSError, match=rf"^\S+/{name}\.png: is {kind}"):
+            read(tmp_path / f"{name}.png")
 
 
 def test_too_many_pixels_for_pillow(tmp_path, monkeypatch):

@@ -12,6 +12,7 @@ from detectron2.data.detection_utils import SizeMismatchError
 from detectron2.utils.env import seed_all_rng
 
 from dld_d2.data.mapper import TextDatasetMapper, image_to_tensor
+from dld_d2.data.report import AnnotationError
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.structures.vocabulary import Vocabulary
 
@@ -231,6 +232,24 @@ def test_config_reaches_the_mapper(tmp_path):
     rgb = TextDatasetMapper(setup_cfg("", opts), False)(given)["image"]
     on_disk = cv2.imread(given["file_name"])[..., ::-1]
     assert (rgb.permute(1, 2, 0).numpy() == on_disk).all()
+
+
+def test_an_image_that_is_too_thin_is_named(tmp_path):
+    file = tmp_path / "thin.png"
+    cv2.imwrite(str(file), np.zeros((1, 5000, 3), np.uint8))
+    given = {"file_name": str(file), "image_id": "thin", "height": 1, "width": 5000}
+    cfg = setup_cfg("", ["MODEL.DEVICE", "cpu", "INPUT.AUG.CROP_PROB", "0.0"])
+    for is_train in (True, False):
+        with pytest.raises(AnnotationError, match=r"thin\.png: an image of 5000 x 1 pixels is too"):
+            TextDatasetMapper(cfg, is_train)(given)
+
+
+def test_16_bits_are_scaled(tmp_path):
+    deep = np.linspace(0, 65535, HEIGHT * WIDTH).reshape(HEIGHT, WIDTH).astype(np.uint16)
+    given = make_dict(tmp_path, [])
+    cv2.imwrite(given["file_name"], deep)
+    image = mapper()(given)["image"]
+    assert np.abs(image[0].numpy() - deep / 257).max() <= 0.5
 
 
 def test_wrong_size_and_wrong_annotations_are_named(tmp_path):

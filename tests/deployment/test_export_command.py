@@ -3,6 +3,7 @@
 import json
 
 import cv2
+import pytest
 import safetensors
 from tiny_dynamic_spotter import CONFIG, picture
 
@@ -35,3 +36,37 @@ def test_exporting_and_reading(biased, tmp_path, capsys, monkeypatch):
     plain = ["MODEL.META_ARCHITECTURE", "MaskRCNNSpotter"]
     assert export.main([*arguments, "--cost-bias", "1", "--opts", *biased[:at], *plain]) == 2
     assert "no resolution selector" in capsys.readouterr().err
+
+
+def test_networks_of_a_shipped_model(tmp_path, capsys):
+    pytest.importorskip("onnx")
+    runtime = pytest.importorskip("dld_d2.deployment.runtime.spotter")
+    folder = tmp_path / "onnx"
+    small = ["--opts", "INPUT.MIN_SIZE_TEST", "320"]
+    arguments = ["--model", "photo_teacher", "--format", "onnx", "--output", str(folder)]
+    assert export.main([*arguments, *small]) == 0
+    told = capsys.readouterr().out
+    assert "detector.onnx" in told and "reader.onnx" in told
+    assert runtime.OnnxSpotter(folder)(picture(0)).input_size[0] == 320
+
+    (tmp_path / "file").touch()
+    arguments[-1] = str(tmp_path / "file")
+    assert export.main(arguments) == 2
+    assert "is a file; name a folder" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--config-file", "a.yaml"], "--config-file and --weights"),
+        (["--model", "photo_teacher"], "exported already"),
+        (["--model", "a.pth", "--weights", "b.pth", "--format", "onnx"], "instead of"),
+        (["--model", "a.pth", "--format", "onnx", "--half"], "--half is of a file"),
+        (["--model", "a.pth", "--format", "onnx", "--cost-bias", "1"], "set cost_bias where"),
+    ],
+)
+def test_options_that_do_not_fit_together(arguments, message, capsys):
+    with pytest.raises(SystemExit) as ended:
+        export.main([*arguments, "--output", "out"])
+    assert ended.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())

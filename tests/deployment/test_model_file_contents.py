@@ -50,6 +50,7 @@ TRAINING_ONLY = {
     "MODEL.KEYPOINT_ON",
     "VIS_PERIOD",
     # Whether a layer learns.
+    "MODEL.BACKBONE.FREEZE_STATISTICS",
     "MODEL.BACKBONE.FREEZE_AT",
     # What a loss is of, and how much it weighs.
     "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE",

@@ -62,6 +62,21 @@ def test_cards_are_of_these_files_and_complete(name):
         assert weights_file(name).with_name("NOTICE-PP-OCR.md").is_file()
 
 
+def test_a_damaged_file_is_noticed(tmp_path, monkeypatch):
+    content = bytearray(weights_file("tiny_dld").read_bytes())
+    (tmp_path / "tiny_dld.yaml").write_bytes(
+        weights_file("tiny_dld").with_suffix(".yaml").read_bytes()
+    )
+    (tmp_path / "tiny_dld.safetensors").write_bytes(content)
+    monkeypatch.setattr("dld_d2.deployment.pretrained._FOLDER", tmp_path)
+    assert weights_file("tiny_dld").parent == tmp_path
+    content[len(content) // 2] ^= 1
+    (tmp_path / "tiny_dld.safetensors").write_bytes(content)
+    for load in (TextSpotter.pretrained, find_model):
+        with pytest.raises(ValueError, match=r"tiny_dld\.safetensors: damaged: .*SHA-256 differs"):
+            load("tiny_dld")
+
+
 @pytest.mark.parametrize("name", EXPECTED)
 def test_they_read(name):
     """Large words on a scene of the test set; the whole set takes tools/check_weights.py."""

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -50,7 +51,7 @@ def test_writes_results_and_pictures(run, tmp_path):
     assert word["detection_score"] == 0.75 and len(word["polygon"]) == 4
     assert two["words"] == []
     drawn = cv2.imread(str(tmp_path / "out" / one["picture"]))
-    assert drawn.shape == (1067, 1600, 3)  # enlarged, for readable labels
+    assert drawn.shape[0] > 1067 and drawn.shape[1] == 1600  # enlarged, and a legend below
     assert (tmp_path / "out" / two["picture"]).exists()
 
 
@@ -65,6 +66,28 @@ def test_names_what_it_cannot_read_and_goes_on(run, tmp_path):
     assert [entry["file"] for entry in whole["failed"]] == [str(bad), missing]
     assert "bad.jpg" in messages and "missing.jpg" in messages
     assert "2 could not be read" in messages
+
+
+@pytest.mark.parametrize("more", [[], ["--batch-size", "4"], ["--tiles", "64"]])
+def test_goes_on_after_what_is_no_photograph(run, tmp_path, more):
+    """A pipe that nobody writes to, an endless device, a folder with the name of an image, and an
+    image of which nothing is left at the size to read at."""
+    folder = tmp_path / "in"
+    save(folder, "good.png")
+    save(folder, "thin.png", np.zeros((1, 5000, 3), np.uint8))
+    os.mkfifo(folder / "pipe.png")
+    (folder / "device.png").symlink_to("/dev/zero")
+    (folder / "folder.png").mkdir()
+    code, whole, messages = run(str(folder), more=more)
+    assert code == 1
+    assert [Path(image["file"]).name for image in whole["images"]] == ["good.png"]
+    failed = {Path(entry["file"]).name: entry["error"] for entry in whole["failed"]}
+    assert failed.keys() == {"thin.png", "pipe.png", "device.png", "folder.png"}
+    for name, error in failed.items():
+        assert error.startswith(str(folder / name)) and "\n" not in error
+    assert "5000 x 1 pixels is too long and thin" in failed["thin.png"]
+    assert "is a pipe" in failed["pipe.png"]
+    assert "4 could not be read" in messages
 
 
 def test_words_are_printed_where_no_folder_is_named(tmp_path, config_file, capsys):

@@ -153,7 +153,16 @@ def test_a_teacher_that_crops_at_twice_the_size():
     ids=str,
 )
 def test_what_cannot_be_used_is_named(changes, message):
-    cfg = distiller_cfg(**{f"MODEL__{key}": value for key, value in changes.items()})
+    # As by a script that sets keys itself; `setup_cfg` refuses most of these at once.
+    cfg = distiller_cfg()
+    cfg.defrost()
+    cfg.merge_from_list(
+        [
+            part
+            for key, value in changes.items()
+            for part in (f"MODEL.{key}".replace("__", "."), value)
+        ]
+    )
     with pytest.raises(ValueError, match=message):
         Distiller(cfg, build_model(cfg), build_spotter(cfg))
 

@@ -136,7 +136,7 @@ def test_what_is_no_term_is_named_with_its_file(module, names, message):
 
 def test_a_key_of_another_type_is_named(module):
     content = naming(f"{NAME}.sharpness")
-    with pytest.raises(ConfigError, match=r"SHARPNESS\.POWER is 'high', a str; expected a float"):
+    with pytest.raises(ConfigError, match=r"SHARPNESS\.POWER is 'high', which is text"):
         config(module, content, "MODEL.DISTILL.SHARPNESS.POWER", "high")
 
 
@@ -145,8 +145,14 @@ def test_a_key_of_another_type_is_named(module):
 def test_a_weight_that_leaves_a_term_out_is_refused(module, name, weight):
     short = name.rpartition(".")[2]
     key = f"MODEL.DISTILL.{short.upper()}.WEIGHT"
-    cfg = config(module, naming(name), key, str(weight))
-    with pytest.raises(ValueError, match=rf'{key} is {weight}.*above 0.*"{short}" out of .*TERMS'):
+    message = rf"{key} is {weight}.*above 0.*{short}. out of .*TERMS"
+    with pytest.raises(ConfigError, match=message):
+        config(module, naming(name), key, str(weight))
+    # As by a script that sets keys itself.
+    cfg = config(module, naming(name))
+    cfg.defrost()
+    cfg.merge_from_list([key, weight])
+    with pytest.raises(ValueError, match=message):
         build(cfg)
 
 
@@ -294,8 +300,13 @@ def test_a_frozen_student_freezes_adapters():
 
 
 def test_a_term_that_occurs_twice_is_refused(module):
+    with pytest.raises(ConfigError, match=r"MODEL\.DISTILL\.TERMS.*expected each term once"):
+        config(module, naming("roi", "context", "roi"))
+    cfg = config(module, naming("roi", "context"))
+    cfg.defrost()
+    cfg.MODEL.DISTILL.TERMS = ("roi", "context", "roi")
     with pytest.raises(ValueError, match=r"MODEL\.DISTILL\.TERMS: roi occurs twice"):
-        build(config(module, naming("roi", "context", "roi")))
+        build(cfg)
 
 
 def test_losses_of_one_name_do_not_replace_each_other():

@@ -104,7 +104,7 @@ def test_another_model_is_named(files, tmp_path, change, message):
         (["mean.pth", "student.pth", "teacher.pth", "--shares", "nan", "1"], "must be finite"),
         (["student.pth", "student.pth", "teacher.pth"], "would overwrite what it is made of"),
         (["mean.pth", "teacher.pth", "student.pth"], "it has a student, the other one not"),
-        (["mean.pth", "student.pth", "nan.pth"], "spotter.conv.weight would be infinite or NaN"),
+        (["mean.pth", "student.pth", "nan.pth"], "nan.pth: conv.weight holds infinite or NaN"),
         (["mean.pth", "state.pth", "teacher.pth"], "state.pth: state_dict is no tensor"),
         (["mean.pth", "student.pth", "no.pth"], "there are no weights at 'no.pth'"),
         (["mean.pth", "student.pth", "notes.txt"], "notes.txt: weights are read from .pth"),

@@ -129,8 +129,11 @@ def test_a_teacher_with_a_configuration_of_its_own(data, tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"DATASETS__TRAIN": ("photos", "potos")}, r"DATASETS\.TRAIN: potos is not registered"),
-        ({**PHOTOS, "MODEL__DISTILL__NO_GRAD_PRECISION": "int8"}, "NO_GRAD_PRECISION: 'int8'"),
+        (
+            {"DATASETS__TRAIN": ("photos", "potos")},
+            r"DATASETS\.TRAIN: there is no data set 'potos'",
+        ),
+        ({**PHOTOS, "MODEL__DISTILL__NO_GRAD_PRECISION": "int8"}, "NO_GRAD_PRECISION is 'int8'"),
         ({"DATASETS__TRAIN": ("photos", "broken")}, "data set 'broken': .* does not exist"),
         ({**PHOTOS, "DATASETS__TEST": ("photos",)}, r"DATASETS\.TEST: photos has no annotations"),
         ({**PHOTOS, "MODEL__DISTILL__PSEUDO_LABELS__MIN_SCORE": 90.0}, "MIN_SCORE is 90.0"),

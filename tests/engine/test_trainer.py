@@ -195,9 +195,9 @@ def test_bfloat16_on_the_cpu_trains_in_it_and_evaluates_in_single_precision(
     ("opts", "message"),
     [
         (["DATASETS.TRAIN", "()"], "DATASETS.TRAIN is empty"),
-        (["DATASETS.TRAIN", "('tinny',)"], "tinny is not registered"),
+        (["DATASETS.TRAIN", "('tinny',)"], "no data set 'tinny'; did you mean tiny"),
         (["SOLVER.IMS_PER_BATCH", "0"], "IMS_PER_BATCH"),
-        (["SOLVER.OPTIMIZER", "LION"], "ADAMW and SGD"),
+        (["SOLVER.OPTIMIZER", "LION"], "expected one of 'ADAMW', 'SGD'"),
         (["SOLVER.CLIP_TOTAL_NORM", "-1"], "CLIP_TOTAL_NORM"),
         (["SOLVER.EPOCHS", "3", "SOLVER.STEP_EPOCHS", "(2, 1)"], "EPOCHS"),
         (["SOLVER.AMP.ENABLED", "True", "SOLVER.AMP.PRECISION", "int8"], "PRECISION"),

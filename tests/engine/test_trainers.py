@@ -1,7 +1,9 @@
+import pytest
 from detectron2.modeling import META_ARCH_REGISTRY
+from tiny_distillation import BASE
 
 from dld_d2.engine.distill_trainer import DistillTrainer
-from dld_d2.engine.setup import setup_cfg
+from dld_d2.engine.setup import ConfigError, setup_cfg
 from dld_d2.engine.trainer import SpotterTrainer
 from dld_d2.engine.trainers import trainer_for
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
@@ -18,13 +20,18 @@ def somebodys_function(cfg):
 
 
 def trainer_of(name):
-    return trainer_for(setup_cfg("", ["MODEL.META_ARCHITECTURE", name]))
+    return trainer_for(setup_cfg(BASE, ["MODEL.META_ARCHITECTURE", name]))
 
 
 def test_dynamic_spotters_are_distilled_and_all_else_learns_by_itself():
     assert trainer_of("DynamicSpotter") is DistillTrainer
     assert trainer_of("SomebodysDynamicSpotter") is DistillTrainer
-    for name in ("MaskRCNNSpotter", "TextSizeEstimator", "GeneralizedRCNN", "somebodys_function"):
+    for name in ("MaskRCNNSpotter", "TextSizeEstimator", "somebodys_function"):
         assert trainer_of(name) is SpotterTrainer
-    # The trainer itself says that there is none.
-    assert trainer_of("Unknown") is SpotterTrainer
+
+
+def test_models_that_do_not_read_are_refused():
+    with pytest.raises(ConfigError, match=r"GeneralizedRCNN, which reads no text.*MaskRCNNSpo"):
+        trainer_for(setup_cfg("", []))  # Detectron2's default
+    with pytest.raises(ConfigError, match=r"ARCHITECTURE is 'Unknown'; expected one of .*MaskRCNN"):
+        trainer_of("Unknown")

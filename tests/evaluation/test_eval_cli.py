@@ -136,8 +136,8 @@ def test_guessed_commas_are_told(files, capsys):
         archive.writestr("img_1.txt", "0,0,40,0,40,20,0,20,Hel,lo\n")
     assert run(files, submission="commas.zip")[0]["spot_precision"] == 1
     error = capsys.readouterr().err
-    assert "warning: 1 transcriptions" in error and "--points 4" in error
-    assert run(files, "--points", 4, submission="commas.zip")[0]["spot_precision"] == 1
+    assert "warning: 1 transcriptions" in error and "--det-points 4" in error
+    assert run(files, "--det-points", 4, submission="commas.zip")[0]["spot_precision"] == 1
     assert capsys.readouterr().err == ""
 
 

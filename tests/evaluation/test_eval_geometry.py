@@ -60,9 +60,10 @@ def test_area_is_the_shoelace_and_intersection_the_even_odd_interior(ring, area,
 def test_iou_and_coverage_divide_by_areas_not_interiors():
     result = overlap(BOW_TIE, SQUARE)  # union = 0 + 100 - 50
     assert result.ious.tolist() == [1.0]
-    assert result.det_coverage.tolist() == [0.5]
+    assert result.det_coverage_exceeds(0.49).tolist() == [True]
+    assert result.det_coverage_exceeds(0.5).tolist() == [False]
     result = overlap(SQUARE, BOW_TIE)  # nothing of the detection's own area
-    assert result.det_coverage.tolist() == [0.0]
+    assert result.det_coverage_exceeds(0.0).tolist() == [False]
     result = overlap(BOW_TIE, BOW_TIE)  # union = -50
     assert result.ious == pytest.approx([-1.0])
     half = [(0, 0), (10, 0), (10, 5), (0, 5)]

@@ -3,11 +3,12 @@ r"""Score and time readers of photographs side by side, on the same images, with
     python tools/benchmark.py photographs --images test/images --gt test/gt \
         --reader photo_teacher photo_teacher@0.5 student.pth rapidocr --output output/scores.json
 
-A reader is the name of a model that comes with the package or the file of an exported one; with @S
-behind it a student reads at its scale S alone, and any other model at S of its size. `rapidocr` is
-that package with its defaults, but for one thread and boxes of words. Each image is read by all
-readers in turn, the first one changing from image to image; what is measured is the time from the
-file to its words.
+A reader is the name of a model that comes with the package, the file of an exported one, or a
+folder of its networks (`dld-d2 export --format onnx`), which ONNX Runtime reads by. With @S behind
+it a student reads at its scale S alone, and any other model of PyTorch's at S of its size.
+`rapidocr` is that package with its defaults, but for one thread and boxes of words. Each image is
+read by all readers in turn, the first one changing from image to image; what is measured is the
+time from the file to its words.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from dld_d2.commands.console import console, table
 from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.deployment.image_paths import find_images
 from dld_d2.deployment.model_file import load_spotter
-from dld_d2.deployment.predictor import TextSpotter
+from dld_d2.deployment.predictor import SpottingResult, TextSpotter
 from dld_d2.deployment.pretrained import find_model
 from dld_d2.evaluation import Report, evaluate, read_ground_truth
 from dld_d2.evaluation.bootstrap import hmean_intervals
@@ -122,6 +123,8 @@ def build_reader(name: str) -> Reader:
     """
     if name == RAPIDOCR:
         return _rapidocr()
+    if Path(name).is_dir():
+        return _of_networks(name)
     model, at, text = name.partition("@")
     file, opts = find_model(model), ["MODEL.DEVICE", "cpu"]
     cfg, spotter = load_spotter(file, opts)
@@ -145,7 +148,15 @@ def build_reader(name: str) -> Reader:
     return _of_spotter(TextSpotter(cfg, model=spotter), scale)
 
 
-def _of_spotter(spotter: TextSpotter, scale: float) -> Reader:
+def _of_networks(folder: str) -> Reader:
+    try:
+        from dld_d2.deployment.runtime import OnnxSpotter
+    except ImportError:
+        raise UsageError(f"--reader {folder}: pip install onnxruntime") from None
+    return _of_spotter(OnnxSpotter(folder), 1.0)
+
+
+def _of_spotter(spotter: Callable[[Path], SpottingResult], scale: float) -> Reader:
     def read(path: Path) -> tuple[list[Word], float]:
         result = spotter(path)
         return [Word(word.polygon, word.text) for word in result], scale * result.scale

@@ -15,8 +15,8 @@ from detectron2.data import DatasetCatalog
 
 from dld_d2.deployment.predictor import TextSpotter
 from dld_d2.engine.average_weights import average_weights
-from dld_d2.engine.checkpoint import write_whole
 from dld_d2.engine.setup import setup_cfg
+from dld_d2.engine.whole_files import write_whole
 from dld_d2.modeling.selection.selector import select
 from table_reproduction.rows import ROWS, SECOND_ROUND, SELECTOR, TEACHER, TEACHER_SHARE, Row
 

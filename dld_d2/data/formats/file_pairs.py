@@ -92,13 +92,25 @@ def visible_files(folder: str, suffixes: Sequence[str] | frozenset[str]) -> list
     order. Hidden ones, whose names begin with a dot, do not count, nor does what is in them."""
     found = []
     for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and not _leads_back(os.path.join(root, name))
+        ]
         found += [
             os.path.relpath(os.path.join(root, name), folder)
             for name in names
             if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes
         ]
     return sorted(found, key=_natural)
+
+
+def _leads_back(path: str) -> bool:
+    """Whether a folder is a link to one that it lies in, which would be walked without end."""
+    if not os.path.islink(path):
+        return False
+    target = os.path.realpath(path)
+    return os.path.commonpath([target, os.path.realpath(os.path.dirname(path))]) == target
 
 
 def _natural(path: str) -> tuple[list[str | int], str]:

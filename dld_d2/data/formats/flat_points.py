@@ -20,4 +20,7 @@ def pair_coordinates(flat: object) -> np.ndarray:
     strange = [value for value in flat if type(value) not in (int, float)]
     if strange:
         raise ValueError(f"has {strange[0]!r} among its coordinates, which is no number")
-    return np.array(flat, dtype=np.float64).reshape(-1, 2)
+    try:
+        return np.array(flat, dtype=np.float64).reshape(-1, 2)
+    except OverflowError:
+        raise ValueError("has a number of more than 300 digits among its coordinates") from None

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.io import loadmat
 
+from dld_d2.data.formats.matlab_contents import check_contents
 from dld_d2.data.report import AnnotationError
+from dld_d2.structures.files import check_regular_file
 
 __all__ = ["load_variables"]
 
@@ -19,6 +21,8 @@ def load_variables(path: str, names: Sequence[str]) -> dict[str, np.ndarray]:
         AnnotationError: if it cannot be read. The caller adds the file's name.
     """
     try:
+        check_regular_file(path)
+        check_contents(path, names)
         content = loadmat(path, variable_names=list(names))
     except NotImplementedError:
         raise AnnotationError(

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import codecs
+import os
 from collections.abc import Callable, Iterator, Sequence
 
 from dld_d2.data.formats.file_pairs import pair_files
 from dld_d2.data.records import ImageRecord, RawWord, make_record
-from dld_d2.data.report import AnnotationReport
+from dld_d2.data.report import AnnotationReport, shortened
+from dld_d2.structures.files import check_regular_file
 from dld_d2.structures.word import DONT_CARE
 
-__all__ = ["numbers", "read_lines", "read_word_files"]
+__all__ = ["is_readable", "numbers", "read_lines", "read_word_files"]
+
+MAX_FILE_BYTES = 4 * 2**20
+"""Of the annotation of one image; a hundred words take 5,000."""
 
 # Takes a line, returns the flat coordinates x1, y1, ..., xn, yn and the transcription.
 # Raises ValueError with a message for a line that is not of its form.
@@ -28,6 +33,8 @@ def read_word_files(
     pairs = pair_files(image_root, annotations, report, prefixes=prefixes)
     report.expected = len(pairs)
     for image, path in pairs:
+        if not is_readable(path, report):
+            continue
         words = _parse_words(path, parse, report)
         record = make_record(image_root, image, words, report, where=path)
         if record is not None:
@@ -40,10 +47,30 @@ def _parse_words(path: str, parse: LineParser, report: AnnotationReport) -> Iter
         try:
             coordinates, text = parse(line)
         except ValueError as error:
-            report.bad(where, "malformed line", f"{error}; correct the line {line!r}")
+            report.bad(
+                where, "malformed line", f"{error}; correct the line {shortened(line, 400)!r}"
+            )
             continue
         points = [coordinates[i : i + 2] for i in range(0, len(coordinates), 2)]
         yield RawWord(points, text, text == DONT_CARE, where)
+
+
+def is_readable(path: str, report: AnnotationReport) -> bool:
+    """Whether a path is a file that may be the annotation of one image; `report` is told if not."""
+    try:
+        check_regular_file(path)
+    except OSError as error:
+        report.bad(path, "unreadable annotation", f"cannot be read ({error})")
+        return False
+    size = os.path.getsize(path)
+    if size > MAX_FILE_BYTES:
+        report.bad(
+            path,
+            "unreadable annotation",
+            f"has {size} bytes, more than {MAX_FILE_BYTES}; is it the annotation of one image?",
+        )
+        return False
+    return True
 
 
 def read_lines(path: str, report: AnnotationReport) -> Iterator[tuple[int, str]]:

@@ -22,12 +22,14 @@ import numpy as np
 from dld_d2.data.formats.file_pairs import pair_files
 from dld_d2.data.formats.matlab import load_variables
 from dld_d2.data.formats.registry import FORMATS
-from dld_d2.data.formats.text_lines import numbers, read_lines
+from dld_d2.data.formats.text_lines import is_readable, numbers, read_lines
 from dld_d2.data.records import ImageRecord, RawWord, make_record
-from dld_d2.data.report import AnnotationError, AnnotationReport
+from dld_d2.data.report import AnnotationError, AnnotationReport, shortened
 
 __all__ = ["totaltext"]
 
+# A word of thirty points has some 400 characters; the time `_ENTRY` takes grows with the square.
+_MAX_ENTRY = 20_000
 _HASH = "#"  # the set's mark for don't-care
 _ENTRY = re.compile(
     r"x:\s*\[\[(?P<x>[^\]]*)\]\]\s*,\s*y:\s*\[\[(?P<y>[^\]]*)\]\]\s*,"
@@ -47,6 +49,8 @@ def totaltext(image_root: str, annotations: str, report: AnnotationReport) -> It
     )
     report.expected = len(pairs)
     for image, path in pairs:
+        if not is_readable(path, report):
+            continue
         words = _read_text(path, report)
         if os.path.splitext(path)[1].lower() == ".mat":
             try:
@@ -96,8 +100,10 @@ def _string(cell: np.ndarray) -> str:
 def _read_text(path: str, report: AnnotationReport) -> Iterator[RawWord]:
     for number, entry in _entries(path, report):
         where = f"{path}:{number}"
-        match = _ENTRY.fullmatch(entry)
         try:
+            if len(entry) > _MAX_ENTRY:
+                raise ValueError(f"it has {len(entry)} characters, more than {_MAX_ENTRY}")
+            match = _ENTRY.fullmatch(entry)
             if match is None:
                 raise ValueError(
                     "expected x: [[...]], y: [[...]], ornt: [...], transcriptions: [...]"
@@ -106,7 +112,9 @@ def _read_text(path: str, report: AnnotationReport) -> Iterator[RawWord]:
             text = _literal(match["text"]) or _HASH
             orientation = _literal(match["orientation"])
         except ValueError as error:
-            report.bad(where, "malformed line", f"{error}; correct the entry {entry!r}")
+            report.bad(
+                where, "malformed line", f"{error}; correct the entry {shortened(entry, 400)!r}"
+            )
             continue
         yield from _word(x, y, text, orientation, where, report)
 
@@ -129,10 +137,10 @@ def _literal(source: str) -> str:
     """The string in a Python list of at most one, "" if the list is empty."""
     try:
         values = ast.literal_eval(source)
-    except (SyntaxError, ValueError):
-        raise ValueError(f"{source} is not a list with one string") from None
+    except (SyntaxError, ValueError, MemoryError, RecursionError):  # the last two: nested too deep
+        values = None
     if not isinstance(values, list) or len(values) > 1:
-        raise ValueError(f"{source} is not a list with one string")
+        raise ValueError(f"{shortened(source, 100)} is not a list with one string")
     return str(values[0]).strip() if values else ""
 
 

@@ -16,8 +16,9 @@ class CostEvaluator(PartEvaluator):
     """Counts scales and multiply-adds, image by image and on average.
 
     Metrics: `mean_scale`, `mean_relative_cost`, `share_scale_<scale>`, of the scales that a model
-    chose; `cost_published`, `cost_whole`, mean cost of an image in 2^30 multiply-adds, of backbone,
-    FPN and RPN head as the paper's FLOPs column counts, and of everything.
+    chose; `cost_published`, `cost_released`, `cost_whole`, mean cost of an image in 2^30
+    multiply-adds, of backbone, FPN and RPN head as the paper's FLOPs column counts, of these and
+    the selector as the authors' code counts, and of everything.
 
     Args:
         model: that is evaluated; None if only its scales are wanted.

@@ -31,6 +31,7 @@ _LEGEND = [
     LegendEntry("found and read", "green"),
     LegendEntry("found, misread", "orange"),
     LegendEntry("no word there", "vermilion"),
+    LegendEntry("numbers: detection scores, by which results are ranked"),
 ]
 
 

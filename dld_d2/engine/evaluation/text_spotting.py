@@ -13,13 +13,20 @@ from detectron2.evaluation import DatasetEvaluators
 from detectron2.utils import comm
 from torch import nn
 
+from dld_d2.engine.evaluation.average_precision import AveragePrecisionEvaluator
 from dld_d2.engine.evaluation.cost import CostEvaluator
 from dld_d2.engine.evaluation.part import TASK, PartEvaluator
 from dld_d2.engine.evaluation.pictures import PictureEvaluator
 from dld_d2.engine.evaluation.regions import RegionEvaluator
 from dld_d2.engine.evaluation.spotting import SpottingEvaluator
 from dld_d2.engine.evaluation.timing import TimingEvaluator
-from dld_d2.engine.evaluation.truth import first_images, read_lexicons, read_truth, rrc_names
+from dld_d2.engine.evaluation.truth import (
+    first_images,
+    read_lexicons,
+    read_sizes,
+    read_truth,
+    rrc_names,
+)
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.spotters.contract import Spotter
 
@@ -31,6 +38,7 @@ logger = logging.getLogger(__name__)
 _BESIDE_TABLE = ("rec_", "fps", "seconds_", "mean_", "share_", "cost_")
 _UNITS = {
     "cost_published": "x 2^30 multiply-adds per image: backbone, FPN and RPN head",
+    "cost_released": "x 2^30 multiply-adds per image: these and the selector",
     "cost_whole": "x 2^30 multiply-adds per image: everything",
 }
 
@@ -106,7 +114,8 @@ def build_evaluator(
     """All evaluators for a registered data set whose annotations have `text` and `ignore`.
 
     Args:
-        cfg: `TEST.MATCH_IOU`, `TEST.LEXICONS`, `TEST.NUM_PICTURES` and `OUTPUT_DIR` of it.
+        cfg: `TEST.MATCH_IOU`, `TEST.LEXICONS`, `TEST.AVERAGE_PRECISION`, `TEST.NUM_PICTURES` and
+            `OUTPUT_DIR` of it.
         dataset_name: of the data set.
         model: what will be evaluated; speed needs it, and cost and accuracy on ground-truth regions
             need a `Spotter` or a `DynamicSpotter`.
@@ -125,6 +134,9 @@ def build_evaluator(
             dataset_name, truth, lexicons, match_iou=cfg.TEST.MATCH_IOU, output_dir=output_dir
         )
     ]
+    if cfg.TEST.AVERAGE_PRECISION:
+        sizes = read_sizes(dataset_name) if main else {}
+        parts.append(AveragePrecisionEvaluator(sizes, truth))
     if spotter is not None:
         parts.append(RegionEvaluator(spotter))
     if model is not None:

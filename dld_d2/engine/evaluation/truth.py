@@ -15,7 +15,7 @@ from dld_d2.evaluation.lexicon import ImageLexicons, Lexicon, read_lexicon
 from dld_d2.structures.lexicons import LEXICONS
 from dld_d2.structures.word import DONT_CARE, Word
 
-__all__ = ["first_images", "read_lexicons", "read_truth", "rrc_names"]
+__all__ = ["first_images", "read_lexicons", "read_sizes", "read_truth", "rrc_names"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,6 +41,13 @@ def read_truth(dataset_name: str) -> dict[str, list[Word]]:
             for item in image["annotations"]
         ]
     return truth
+
+
+def read_sizes(dataset_name: str) -> dict[str, tuple[int, int]]:
+    """Height and width of all images in pixels, by id."""
+    images = DatasetCatalog.get(dataset_name)
+    found = (images[number] for number in range(len(images)))
+    return {str(image["image_id"]): (image["height"], image["width"]) for image in found}
 
 
 def first_images(dataset_name: str, count: int) -> dict[str, dict[str, Any]]:

@@ -12,9 +12,9 @@ from detectron2.config import CfgNode
 
 from dld_d2.data.formats.json_file import load_object
 from dld_d2.data.report import AnnotationError
-from dld_d2.engine.checkpoint import write_whole
 from dld_d2.engine.config_sources import ConfigError
 from dld_d2.engine.pseudo_labels.readings import ImageReading, Stamp
+from dld_d2.engine.whole_files import write_whole
 from dld_d2.structures.word import DONT_CARE, Word
 
 __all__ = ["LabelFile", "Thresholds", "entry_of", "is_of"]

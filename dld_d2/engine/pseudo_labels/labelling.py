@@ -19,6 +19,7 @@ from dld_d2.data.formats.datalist import entry_words
 from dld_d2.data.index import TextIndex
 from dld_d2.data.records import record_of_size
 from dld_d2.data.report import AnnotationError, AnnotationReport
+from dld_d2.data.resolution import at_resolution_of
 from dld_d2.data.text_dataset import TextDataset
 from dld_d2.engine.config_sources import ConfigError, leaves
 from dld_d2.engine.pseudo_labels.label_file import LabelFile, Thresholds, entry_of, is_of
@@ -68,7 +69,7 @@ def label_images(
     thresholds = Thresholds.from_config(cfg)
     dataset = DatasetCatalog.get(name)
     images = photographs(dataset)
-    cfg = _reading_cfg(cfg, teacher_cfg)
+    cfg = _reading_cfg(at_resolution_of(cfg, name), teacher_cfg)
     folder = Path(cfg.OUTPUT_DIR) / FOLDER
     origin = _origin(name, teacher, sha256, cfg)
     store = Store(folder, name, origin)
@@ -90,7 +91,7 @@ def label_images(
 
 
 def _reading_cfg(cfg: CfgNode, teacher_cfg: CfgNode) -> CfgNode:
-    """The teacher's configuration, at what is full resolution in this training."""
+    """The teacher's configuration, at what is full resolution of the set in this training."""
     reading = teacher_cfg.clone()
     reading.defrost()
     reading.OUTPUT_DIR = cfg.OUTPUT_DIR

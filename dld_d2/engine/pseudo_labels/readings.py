@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TextIO
 
 import numpy as np
 
-from dld_d2.engine.checkpoint import write_whole
+from dld_d2.engine.whole_files import write_whole
 from dld_d2.structures.word import Word
 
 __all__ = ["ImageReading", "Stamp", "Store", "digest", "plain"]

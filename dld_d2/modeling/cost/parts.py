@@ -89,6 +89,11 @@ class CostTable:
         return sum(part.per_image for part in self.parts if part.published)
 
     @property
+    def released(self) -> float:
+        """The same with the resolution selector, which the authors' released code counts."""
+        return self.published + sum(part.per_image for part in self.parts if part.selects)
+
+    @property
     def spotter(self) -> float:
         """Multiply-adds of everything but the resolution selector."""
         return sum(part.total(self.workload) for part in self.parts if not part.selects)

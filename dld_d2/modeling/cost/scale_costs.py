@@ -111,7 +111,7 @@ class ScaleCosts:
             raise FileNotFoundError(
                 f"cost table {os.fspath(path)!r} does not exist; {_REMEDY}"
             ) from None
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             raise ValueError(f"{path}: cannot be read as JSON ({error}); {_REMEDY}") from None
         try:
             return _from_json(content)

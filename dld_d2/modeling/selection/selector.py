@@ -144,6 +144,15 @@ class ResolutionSelector(nn.Module):
                     device=images.device,
                 )
             x = _zero_padding(x, sizes)
+        return self.features_of_shrunk(x, sizes)
+
+    def features_of_shrunk(self, x: Tensor, sizes: Tensor | None = None) -> Tensor:
+        """As `features`, of images at `input_scale`.
+
+        Args:
+            x: (B, 3, h, w).
+            sizes: (B, 2) int64, of the images without padding, which is 0; None if there is none.
+        """
         x = F.relu(self.stem(x))
         sizes = _halved(sizes)
         x = _zero_padding(x, sizes)

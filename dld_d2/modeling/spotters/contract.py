@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dld_d2.modeling.cost.parts import PartCost
 from dld_d2.modeling.recognition.reading import Reading
+from dld_d2.modeling.spotters.onnx_graphs import OnnxSpotter
 from dld_d2.modeling.spotters.rescale import rescale_instances, scale_targets
 from dld_d2.modeling.spotters.rows import Rows
 from dld_d2.modeling.spotters.word_counts import log_words
@@ -172,6 +173,14 @@ class Spotter(nn.Module, ABC):
     def padding_constraints(self) -> dict[str, int]:
         """As of `detectron2.structures.ImageList.from_tensors`."""
         return {}
+
+    def onnx(self) -> OnnxSpotter:
+        """The spotter as networks that run without PyTorch.
+
+        Raises:
+            NotImplementedError: for a spotter that cannot be taken apart so.
+        """
+        raise NotImplementedError(f"a {type(self).__name__} is not exported to ONNX yet")
 
     def perturb(self, targets: list[Instances]) -> list[Instances]:
         """Ground truth with what a training step draws at random about its regions.

@@ -18,7 +18,7 @@ from dld_d2.engine.trainer import SpotterTrainer
 from dld_d2.evaluation import read_submission
 
 SPEED = ("fps", "seconds_per_image")
-COSTS = ("cost_published", "cost_whole")
+COSTS = ("cost_published", "cost_released", "cost_whole")
 
 
 def without(metrics, *names):
@@ -237,7 +237,7 @@ def test_lexicons_can_be_chosen(evaluate, caplog):
         assert names() == ["none", "weak"]
     assert "generic lexicon" in caplog.text and "missing.txt" in caplog.text
     assert names("full", "weak") == ["weak"]
-    with pytest.raises(ValueError, match=r"week.*known are none, strong"):
+    with pytest.raises(ValueError, match=r"week.*one of 'none', 'strong'"):
         names("week")
     with pytest.raises(ValueError, match="has none of strong"):
         names("strong")

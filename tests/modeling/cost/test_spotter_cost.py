@@ -15,7 +15,7 @@ from torch.nn import functional as F
 from dld_d2.analysis.cost import measure_scale_costs
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.cost.multiply_adds import module_cost, on_meta
-from dld_d2.modeling.cost.parts import PAPER_UNIT
+from dld_d2.modeling.cost.parts import PAPER_UNIT, CostTable, PartCost, Workload
 from dld_d2.modeling.cost.resizing import full_resolution_sizes
 from dld_d2.modeling.cost.scale_costs import ScaleCosts
 from dld_d2.modeling.selection.policies import DynamicScale, FixedScale
@@ -148,7 +148,11 @@ def test_recognition_in_closed_form(published_cost):
     parts = {part.name: part for part in published_cost.table(64, 64).parts}
     c, crop = 256, 8 * 32
     norm = 2 * c
-    assert parts["RoI masking, conv on crops"].per_region == crop * (9 * c * c + norm)
+    assert parts["RoI masking, conv on map"].per_image == 16 * 16 * (9 * c * c + norm)
+    on_crops = ["MODEL.DEVICE", "cpu", "MODEL.ROI_TEXT_HEAD.POOLER_CONV_ON", "crop"]
+    fast = SpotterCost(build_model(setup_cfg(PUBLISHED_CONFIG, on_crops))).table(64, 64).parts
+    (masking,) = (part for part in fast if part.name == "RoI masking, conv on crops")
+    assert masking.per_region == crop * (9 * c * c + norm)
     encoder = 4 * crop * (9 * c * c + norm) + (2 * 34 + 33) * (4 * c * c + norm)
     assert parts["encoder"].per_region == encoder
     lstm = 2 * 4 * 256 * (256 + 256)
@@ -169,6 +173,18 @@ def test_published_figures_of_icdar2015(published_cost, short_side, published):
     assert table.published / PAPER_UNIT == pytest.approx(published, rel=1e-3)
     lower = published_cost.table(1280, 2276, scale=short_side / 1280)
     assert lower == table
+
+
+def test_the_released_code_counts_the_selector_too():
+    parts = (
+        PartCost("selector", per_image=7, selects=True),
+        PartCost("backbone", per_image=100, published=True),
+        PartCost("box head", per_proposal=3),
+        PartCost("encoder", per_region=11),
+    )
+    table = CostTable(parts, Workload(num_proposals=10, num_regions=2))
+    assert (table.published, table.released, table.total) == (100, 107, 107 + 30 + 22)
+    assert CostTable(parts[1:], table.workload).released == 100
 
 
 def test_scales_count_rounding_and_padding(tiny_cost):

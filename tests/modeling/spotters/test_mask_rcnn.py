@@ -68,9 +68,7 @@ def test_regions_are_jittered_where_a_step_asks_for_it(spotter, storage, monkeyp
 
 @pytest.mark.parametrize("amount", [-0.1, 0.5])
 def test_a_jitter_that_turns_boxes_inside_out_is_refused(amount):
-    with pytest.raises(
-        ValueError, match=rf"ROI_TEXT_HEAD\.JITTER is {amount}; it must be in \[0, 0\.5\)"
-    ):
+    with pytest.raises(ValueError, match=rf"ROI_TEXT_HEAD\.JITTER is {amount}.*below 0\.5"):
         tiny_spotter(MODEL__ROI_TEXT_HEAD__JITTER=amount)
 
 

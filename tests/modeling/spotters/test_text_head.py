@@ -36,7 +36,7 @@ def test_a_registered_head_is_named_in_the_configuration():
 
 
 def test_an_unknown_head_names_the_known_ones():
-    with pytest.raises(ValueError, match=r"no text head 'Nobody'; registered are Attention"):
+    with pytest.raises(ValueError, match=r"NAME is 'Nobody'; expected one of 'Attention"):
         tiny_spotter(MODEL__ROI_TEXT_HEAD__NAME="Nobody")
 
 

@@ -8,6 +8,7 @@ from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.modeling.proposal_generator import RPN
 from detectron2.structures import Boxes, Instances, pairwise_ioa, pairwise_iou
+from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
 __all__ = ["TextRPN", "covered_by_ignored"]
@@ -27,7 +28,8 @@ def covered_by_ignored(boxes: Boxes, targets: Instances, threshold: float) -> Te
     ignored = targets.gt_boxes[targets.gt_ignore]
     if len(ignored) == 0:
         return torch.zeros(len(boxes), dtype=torch.bool, device=boxes.device)
-    return (pairwise_ioa(ignored, boxes) > threshold).any(dim=0)
+    covered = retry_if_cuda_oom(pairwise_ioa)(ignored, boxes) > threshold
+    return covered.any(dim=0).to(boxes.device)
 
 
 @PROPOSAL_GENERATOR_REGISTRY.register()
@@ -70,7 +72,12 @@ class TextRPN(RPN):
         labels, matched_boxes = [], []
         for targets in gt_instances:
             words = targets.gt_boxes[~targets.gt_ignore]
-            matches, label = self.anchor_matcher(pairwise_iou(words, anchors))
+            # A row for each word, a column for each of hundreds of thousands of anchors: of images
+            # full of words it is what memory ends at, and is worth a second try, if need be on the
+            # CPU.
+            overlaps = retry_if_cuda_oom(pairwise_iou)(words, anchors)
+            matches, label = retry_if_cuda_oom(self.anchor_matcher)(overlaps)
+            matches = matches.to(anchors.device)
             label = label.to(anchors.device)
             if self.anchor_boundary_thresh >= 0:
                 inside = anchors.inside_box(targets.image_size, self.anchor_boundary_thresh)

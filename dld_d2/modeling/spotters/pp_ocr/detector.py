@@ -55,7 +55,7 @@ class _ExcitedConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         x = self.conv(x)
-        return x + x * self.excite(x)
+        return x * (1 + self.excite(x))
 
 
 class _Neck(nn.Module):
@@ -78,7 +78,7 @@ class _Neck(nn.Module):
         maps = [lateral(x) for lateral, x in zip(self.lateral, features, strict=True)]
         for level in reversed(range(len(maps) - 1)):
             coarser = F.interpolate(maps[level + 1], scale_factor=2.0, mode="nearest")
-            maps[level] = maps[level] + coarser
+            maps[level] = maps[level].add_(coarser)
         outputs = []
         for level, x in enumerate(maps):
             x = self.output[level](self.places[level](x))
@@ -98,4 +98,4 @@ class _MapHead(nn.Module):
         self.up2 = nn.ConvTranspose2d(channels // 4, 1, 2, 2)
 
     def forward(self, x: Tensor) -> Tensor:
-        return self.up2(F.relu(self.up1(F.relu(self.conv(x)))))[:, 0]
+        return self.up2(self.up1(self.conv(x).relu_()).relu_())[:, 0]

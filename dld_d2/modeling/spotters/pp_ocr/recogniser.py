@@ -13,13 +13,7 @@ from torch import Tensor, nn
 
 from dld_d2.modeling.spotters.pp_ocr.backbone import LightBackbone
 
-__all__ = ["HEIGHT", "PIXELS_PER_POSITION", "Encoded", "Recogniser"]
-
-HEIGHT = 48
-"""Of the words that it reads, in pixels."""
-
-PIXELS_PER_POSITION = 8
-"""Columns of a word for each position of the sequence."""
+__all__ = ["Encoded", "Recogniser"]
 
 
 class Encoded(NamedTuple):

@@ -14,22 +14,24 @@ from torch import Tensor
 
 from dld_d2.modeling.cost.multiply_adds import module_cost
 from dld_d2.modeling.cost.parts import PartCost
-from dld_d2.modeling.recognition.ctc_decoder import IMPOSSIBLE, BestPath, CTCDecoder
+from dld_d2.modeling.recognition.ctc_decoder import IMPOSSIBLE, CTCDecoder
 from dld_d2.modeling.recognition.reading import Reading, ScoreMap
 from dld_d2.modeling.spotters.contract import Look, Spotter
+from dld_d2.modeling.spotters.onnx_graphs import OnnxSpotter
 from dld_d2.modeling.spotters.pp_ocr.detection_losses import (
     detection_loss_per_image,
     detection_losses,
 )
 from dld_d2.modeling.spotters.pp_ocr.detector import Detector
-from dld_d2.modeling.spotters.pp_ocr.recogniser import HEIGHT, PIXELS_PER_POSITION, Recogniser
+from dld_d2.modeling.spotters.pp_ocr.lines import HEIGHT, PIXELS_PER_POSITION, parts_of_line
+from dld_d2.modeling.spotters.pp_ocr.onnx_graphs import detector_graph, reader_graph
+from dld_d2.modeling.spotters.pp_ocr.recogniser import Recogniser
 from dld_d2.modeling.spotters.pp_ocr.regions import regions_of
 from dld_d2.modeling.spotters.pp_ocr.score_map_targets import batch_targets
 from dld_d2.modeling.spotters.pp_ocr.straightening import extend
 from dld_d2.modeling.spotters.pp_ocr.words import (
     encode_words,
     jitter_sides,
-    parts_of_line,
     sides_of_boxes,
     widths,
 )
@@ -244,6 +246,16 @@ class PPOCRSpotter(Spotter):
             PartCost("characters", per_region=module_cost(self.decoder.classifier, context)),
         ]
 
+    def onnx(self) -> OnnxSpotter:
+        return OnnxSpotter(
+            kind="pp_ocr",
+            graphs={
+                "detector": detector_graph(self.detector),
+                "reader": reader_graph(self.recogniser, self.decoder),
+            },
+            settings={"region_rule": self.region_rule, "text_threshold": self.text_threshold},
+        )
+
     def _read_rows(self, images: ImageList, rows: Rows, want: Collection[str]) -> Reading:
         """Recognition alone."""
         sides = [_sides_in_pixels(target) for target in rows.targets]
@@ -298,12 +310,11 @@ class PPOCRSpotter(Spotter):
             return []
         width = widths(sides)
         context = encode_words(self.recogniser, images, image_index, sides, width).context
-        found = self.decoder.best_path(self.decoder(context))
-        path = BestPath(*(values.cpu() for values in found))
+        path = self.decoder.best_path(self.decoder(context))
         lengths = (width // PIXELS_PER_POSITION).tolist()
         lines = [
-            parts_of_line(path, row, self.vocabulary.characters, length)
-            for row, length in enumerate(lengths)
+            parts_of_line(*row, self.vocabulary.characters, length)
+            for *row, length in zip(*(values.tolist() for values in path), lengths, strict=True)
         ]
         counts = torch.tensor([len(parts) for parts in lines])
         every = [part for parts in lines for part in parts]

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["aspect_ratios", "extend", "straighten"]
+__all__ = ["aspect_ratios", "cut_rectangles", "extend", "straighten"]
 
 # A word counts as curved where a point of a side is off its chord by more than this part of the
 # word's height.
@@ -80,6 +80,31 @@ def straighten(images: Tensor, image_index: Tensor, sides: Tensor, size: tuple[i
     )
     cut = _sample(images, image_index, points)
     return F.avg_pool2d(cut, samples) if samples > 1 else cut
+
+
+def cut_rectangles(image: Tensor, corners: Tensor, u: Tensor, v: Tensor, height: int) -> Tensor:
+    """What `straighten` gives for rectangles in one image, by operations that ONNX has.
+
+    Args:
+        image: (1, 3, H, W).
+        corners: (N, 4, 2) in pixels, clockwise from where the word begins.
+        u: (K * W',) fractions of the words' length at which samples are taken.
+        v: (K * height,) of their height.
+        height: of the result; it tells K, along each side of a pixel the number of samples.
+
+    Returns:
+        (N, 3, height, W').
+    """
+    a, b, c, d = corners.unbind(dim=1)
+    points = _flat(torch.stack([a, b, d, c], dim=1), u, v)
+    # Not by a tensor of the size: it would be of the image that the graph was made with.
+    x, y = points[..., 0] / image.shape[3], points[..., 1] / image.shape[2]
+    grid = torch.stack([x, y], dim=-1) * 2 - 1
+    words, samples_v, samples_u = grid.shape[0], grid.shape[1], grid.shape[2]
+    cut = F.grid_sample(image, grid.flatten(0, 1)[None], align_corners=False)[0]
+    samples = samples_v // height
+    cut = cut.reshape(-1, words, height, samples, samples_u // samples, samples)
+    return cut.mean(dim=(3, 5)).transpose(0, 1)
 
 
 def _samples(sides: Tensor, height: int) -> int:

@@ -1,20 +1,15 @@
-"""Words as the recogniser takes them: how wide, by what outline, and where a line falls apart."""
+"""Words as the recogniser takes them: how wide, and by what outline."""
 
 from __future__ import annotations
-
-from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from dld_d2.modeling.recognition.ctc_decoder import BestPath
-from dld_d2.modeling.spotters.pp_ocr.recogniser import HEIGHT, Encoded, Recogniser
+from dld_d2.modeling.spotters.pp_ocr.lines import HEIGHT, MAX_WIDTH, WIDTH_STEP
+from dld_d2.modeling.spotters.pp_ocr.recogniser import Encoded, Recogniser
 from dld_d2.modeling.spotters.pp_ocr.straightening import aspect_ratios, extend, straighten
 
-__all__ = ["LinePart", "encode_words", "jitter_sides", "parts_of_line", "sides_of_boxes", "widths"]
-
-_WIDTH_STEP = 32
-_MAX_WIDTH = 1920
+__all__ = ["encode_words", "jitter_sides", "sides_of_boxes", "widths"]
 
 
 def widths(sides: Tensor) -> Tensor:
@@ -29,8 +24,8 @@ def widths(sides: Tensor) -> Tensor:
     Returns:
         (N,) int64, multiples of 32.
     """
-    steps = (aspect_ratios(sides) * HEIGHT / _WIDTH_STEP).round()
-    return (steps.clamp(1, _MAX_WIDTH / _WIDTH_STEP) * _WIDTH_STEP).long()
+    steps = (aspect_ratios(sides) * HEIGHT / WIDTH_STEP).round()
+    return (steps.clamp(1, MAX_WIDTH / WIDTH_STEP) * WIDTH_STEP).long()
 
 
 def jitter_sides(sides: Tensor, inwards: float, outwards: float) -> Tensor:
@@ -113,46 +108,3 @@ def sides_of_boxes(corners: Tensor) -> Tensor:
     upper = a[:, None] + fraction * (b - a)[:, None]
     lower = d[:, None] + fraction * (c - d)[:, None]
     return torch.cat([upper, lower], dim=1)
-
-
-class LinePart(NamedTuple):
-    """A word of a line.
-
-    Attributes:
-        text: without spaces.
-        start, stop: where it lies along the line, as fractions of it.
-        score: mean probability of its characters.
-    """
-
-    text: str
-    start: float
-    stop: float
-    score: float
-
-
-def parts_of_line(path: BestPath, row: int, characters: str, length: int) -> list[LinePart]:
-    """The words of a line that was read, split at its spaces.
-
-    A word ends half way between its last character and the space, which is where the gap begins if
-    the space is as wide as a character. A line without spaces is one part, from 0 to 1.
-
-    Args:
-        path: of all lines.
-        row: of this one.
-        characters: of the vocabulary.
-        length: positions of this line, without padding.
-    """
-    classes = path.classes[row].tolist()
-    count = next((i for i, c in enumerate(classes) if c < 0), len(classes))
-    text = "".join(characters[c] for c in classes[:count])
-    columns = path.columns[row, :count].tolist()
-    probabilities = path.probabilities[row, :count].tolist()
-    parts, begin = [], 0
-    for end in [*(i for i, c in enumerate(text) if c == " "), count]:
-        if end > begin:
-            start = 0.0 if begin == 0 else (columns[begin - 1] + columns[begin]) / 2 / length
-            stop = 1.0 if end == count else (columns[end - 1] + columns[end]) / 2 / length
-            score = sum(probabilities[begin:end]) / (end - begin)
-            parts.append(LinePart(text[begin:end], start, stop, score))
-        begin = end + 1
-    return parts

@@ -5,14 +5,8 @@ import numpy as np
 import pytest
 import torch
 
-from dld_d2.modeling.recognition.ctc_decoder import BestPath
 from dld_d2.modeling.spotters.pp_ocr.straightening import aspect_ratios, extend, straighten
-from dld_d2.modeling.spotters.pp_ocr.words import (
-    jitter_sides,
-    parts_of_line,
-    sides_of_boxes,
-    widths,
-)
+from dld_d2.modeling.spotters.pp_ocr.words import jitter_sides, sides_of_boxes, widths
 from dld_d2.structures.sides import sides_of
 
 
@@ -129,21 +123,3 @@ def test_an_upright_word_is_read_downwards():
     found = sides_of_boxes(torch.stack([lying, standing]))
     assert found[0, [0, 6, 7, 13]].tolist() == [[0, 0], [40, 0], [0, 20], [40, 20]]
     assert found[1, [0, 6, 7, 13]].tolist() == [[20, 0], [20, 40], [0, 0], [0, 40]]
-
-
-def test_a_line_falls_apart_at_its_spaces():
-    characters = " abc"
-    path = BestPath(
-        torch.tensor([[1, 2, 0, 3, -100], [0, 1, 0, 0, 2], [1, -100, -100, -100, -100]]),
-        torch.tensor([[1.0, 2, 4, 6, 0], [0.5, 2, 4, 6, 8], [5.0, 0, 0, 0, 0]]),
-        torch.tensor([[0.5, 1, 1, 0.25, 0], [1, 0.5, 1, 1, 0.75], [1, 0, 0, 0, 0]]),
-    )
-    first, second = parts_of_line(path, 0, characters, 10)
-    assert (first.text, second.text) == ("ab", "c")
-    assert (first.start, first.stop) == (0.0, pytest.approx(0.3))
-    assert (second.start, second.stop) == (pytest.approx(0.5), 1.0)
-    assert (first.score, second.score) == (0.75, 0.25)
-    spaced = parts_of_line(path, 1, characters, 10)
-    assert [part.text for part in spaced] == ["a", "b"]
-    assert spaced[0].start == pytest.approx(0.125)
-    assert parts_of_line(path, 2, characters, 10) == [("a", 0.0, 1.0, 1.0)]

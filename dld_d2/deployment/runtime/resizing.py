@@ -1,0 +1,49 @@
+"""Images at other sizes, as PyTorch and Detectron2 make them, without either."""
+
+from __future__ import annotations
+
+import numpy as np
+from PIL import Image
+
+__all__ = ["full_size", "resize", "resize_uint8"]
+
+
+def full_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
+    """Height and width at the full resolution, as `detectron2`'s `ResizeShortestEdge` has them."""
+    factor = short_side / min(size)
+    if max(size) * factor > long_side:
+        factor = long_side / max(size)
+    height, width = size
+    return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+
+
+def resize_uint8(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (*size, 3) uint8, bilinear and antialiased."""
+    if image.shape[:2] == size:
+        return image
+    return np.asarray(Image.fromarray(image).resize(size[::-1], Image.Resampling.BILINEAR))
+
+
+def resize(image: np.ndarray, size: tuple[int, int], scale: float | None = None) -> np.ndarray:
+    """Resize an image, bilinearly and antialiased.
+
+    Args:
+        image: (3, H, W) float32.
+        size: height and width of the result.
+        scale: by which the image is shrunk; None for the ratio of the sizes, which is nearly that.
+
+    Returns:
+        (3, *size) float32.
+    """
+    if image.shape[1:] == size:
+        return image
+    height, width = image.shape[1:]
+    if scale is not None:
+        height, width = size[0] / scale, size[1] / scale
+    channels = [
+        Image.fromarray(channel).resize(
+            size[::-1], Image.Resampling.BILINEAR, box=(0, 0, width, height)
+        )
+        for channel in image
+    ]
+    return np.stack([np.asarray(channel) for channel in channels])
