@@ -90,14 +90,18 @@ def rectangle(x0, y0, x1, y1):
 
 @pytest.mark.parametrize("conv_on", ["map", "crop"])
 def test_a_rectangle_is_cut_out_and_resized(conv_on):
-    """Against a crop of the map that is resized."""
+    """Against a crop of the map that is resized, of "crop" with the halo that its convolution sees:
+    within half a cell of the border values come from beyond it too, instead of being repeated."""
+    halo = 1 if conv_on == "crop" else 0
     features = torch.rand(2, 2, 20, 40, generator=torch.manual_seed(1))
     regions = SideRegions(torch.tensor([1, 0]), torch.stack([rectangle(16, 8, 80, 24)] * 2))
     found = transform(conv_on)(features, regions)
     for row, image in enumerate((1, 0)):
-        crop = features[image : image + 1, :, 2:6, 4:20]
-        expected = F.interpolate(crop, size=(8, 32), mode="bilinear", align_corners=False)
-        torch.testing.assert_close(found[row], expected[0], rtol=1e-4, atol=1e-5)
+        crop = features[image : image + 1, :, 2 - halo : 6 + halo, 4 - halo : 20 + halo]
+        size = (8 + 4 * halo, 32 + 4 * halo)  # two result cells per feature cell
+        expected = F.interpolate(crop, size=size, mode="bilinear", align_corners=False)
+        expected = expected[0, :, 2 * halo : size[0] - 2 * halo, 2 * halo : size[1] - 2 * halo]
+        torch.testing.assert_close(found[row], expected, rtol=1e-4, atol=1e-5)
 
 
 def test_a_turned_word_is_laid_down():

@@ -95,10 +95,13 @@ WORDS = [
     [
         (x, y)
         for x, y in np.stack(
-            [120 - curved(0, 45, 8, 14, 3)[:, 1], 45 + np.tile(np.linspace(0, 45, 7), 2)], 1
+            [120.3 - curved(0, 40, 8, 14, 3)[:, 1], 52.3 + np.tile(np.linspace(0, 40, 7), 2)], 1
         )
     ],
 ]
+# No vertex of the third lies in a row or column of cells' points: shapely counts a touch of the
+# outline there as a crossing, and what lies on an edge as neither inside nor in the neighbour. Nor
+# does it reach the second, which else would take its head for its own.
 
 
 def test_cells_are_drawn_as_word_by_word():
@@ -144,8 +147,8 @@ def test_views_show_the_same_words(rule):
     small = draw_targets([whole], (24, 40), RULES[rule])
     large = draw_targets([half], (48, 80), RULES[rule])
     for kind in (1, 2, 3, 4):
-        own, other = (d.labels == kind for d in (small, large))
-        assert own.float().mean() == pytest.approx(other.float().mean(), rel=0.6)
+        own, other = ((d.labels == kind).float().mean().item() for d in (small, large))
+        assert own == pytest.approx(other, rel=0.6)
     # What a corner is told to be, seen from any cell, is where it is.
     for drawn, factor in ((small, 1), (large, 2)):
         row, column = (drawn.labels[0] == 2).nonzero().T
@@ -218,8 +221,8 @@ def cells_of(picture):
         (".bbbbb. .hcccb. .bbbbb.", 0),  # no tail
         (".bbbbb. .hcc.ct .bbbbb.", 0),  # not connected
         ("....... .hccct. .......", 0),  # 2 of 8 neighbours are bound
-        (".bbb... .hccct. .......", 1),  # 5 of 8
-        (".bb.... .hccct. .......", 0),  # 4 of 8
+        ("..bbb.. .hccct. .......", 1),  # 5 of 8
+        ("..bb... .hccct. .......", 0),  # 4 of 8
     ],
 )
 def test_what_makes_a_component_a_word(picture, words):
