@@ -22,6 +22,7 @@ from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.selection.policies import DynamicScale, FixedScale, RandomScale
 from dld_d2.modeling.spotters.mask_rcnn.spotter import MaskRCNNSpotter
 from dld_d2.modeling.spotters.pp_ocr.spotter import PPOCRSpotter
+from dld_d2.modeling.spotters.text_perceptron.spotter import TextPerceptronSpotter
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -100,6 +101,7 @@ PLAIN = [file for file in FILES if file not in DYNAMIC]
 KINDS = {
     "MaskRCNNSpotter": MaskRCNNSpotter,
     "PPOCRSpotter": PPOCRSpotter,
+    "TextPerceptronSpotter": TextPerceptronSpotter,
     "TextSizeEstimator": TextSizeEstimator,
 }
 
@@ -197,6 +199,13 @@ def chain(file):
     return {Path(setting.source).resolve() for setting in read_settings(str(CONFIGS / file), [])}
 
 
+LARGE = [
+    "Base-MaskRCNN-Spotter-R50-FPN.yaml",
+    "text_perceptron/Base-TextPerceptron-R50-FPN.yaml",
+]
+"""Files that others make small."""
+
+
 def test_no_key_is_left_without_effect(small, images, tmp_path, monkeypatch):
     """Each key of each file is read by a training, or the evaluation, with a file based on it."""
     monkeypatch.setattr(
@@ -234,11 +243,11 @@ def test_no_key_is_left_without_effect(small, images, tmp_path, monkeypatch):
         for base in chain(file):
             read[base] |= keys
     # Small ones have no bottlenecks.
-    large = "Base-MaskRCNN-Spotter-R50-FPN.yaml"
-    cfg = load(large, **{"MODEL.DEVICE": "cpu"})
-    with recorded_keys(cfg) as keys:
-        build_model(cfg)
-    read[(CONFIGS / large).resolve()] |= keys
+    for large in LARGE:
+        cfg = load(large, **{"MODEL.DEVICE": "cpu"})
+        with recorded_keys(cfg) as keys:
+            build_model(cfg)
+        read[(CONFIGS / large).resolve()] |= keys
     for file in FILES:
         own = {
             setting.key

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from detectron2.config import CfgNode
 
-__all__ = ["add_config"]
+from dld_d2.modeling.norms import NORMS
+from dld_d2.structures.allowed import Rule, number, one_of, whole
+
+__all__ = ["ALLOWED", "add_config"]
 
 
 def add_config(cfg: CfgNode) -> None:
@@ -45,3 +51,28 @@ def add_config(cfg: CfgNode) -> None:
     # Words whose mean centre probability is below this are left out. The released code knows no
     # such score, 0.
     node.SCORE_THRESH_TEST = 0.0
+
+
+def _in_feature(value: Any) -> str | None:
+    return None if isinstance(value, str) and value else "the name of a feature map"
+
+
+_PROBABILITY = number(0, 1, note="a probability")
+
+ALLOWED: Mapping[str, Rule] = {
+    "MODEL.TEXT_PERCEPTRON.IN_FEATURE": _in_feature,
+    "MODEL.TEXT_PERCEPTRON.HEAD.CONV_DIM": whole(1, 8192, note="channels"),
+    "MODEL.TEXT_PERCEPTRON.HEAD.NORM": one_of(NORMS),
+    "MODEL.TEXT_PERCEPTRON.TARGETS": one_of(("cells", "pixels")),
+    "MODEL.TEXT_PERCEPTRON.SEG_LOSS_WEIGHT": number(0),
+    "MODEL.TEXT_PERCEPTRON.HEAD_LOSS_WEIGHT": number(0),
+    "MODEL.TEXT_PERCEPTRON.TAIL_LOSS_WEIGHT": number(0),
+    "MODEL.TEXT_PERCEPTRON.CENTRE_LOSS_WEIGHT": number(0),
+    "MODEL.TEXT_PERCEPTRON.CENTRE_THRESH_TEST": _PROBABILITY,
+    "MODEL.TEXT_PERCEPTRON.HEAD_THRESH_TEST": _PROBABILITY,
+    "MODEL.TEXT_PERCEPTRON.TAIL_THRESH_TEST": _PROBABILITY,
+    "MODEL.TEXT_PERCEPTRON.BOUNDARY_THRESH_TEST": _PROBABILITY,
+    "MODEL.TEXT_PERCEPTRON.BOND_THRESH_TEST": number(0, 1, note="a share"),
+    "MODEL.TEXT_PERCEPTRON.SCORE_THRESH_TEST": number(0, 1, note="0 leaves no word out"),
+}
+"""Full name of a key -> what it may be."""

@@ -10,7 +10,7 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import FPN, META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
-from torch import Tensor
+from torch import Tensor, nn
 
 from dld_d2.modeling.backbones.single_level import single_level_features
 from dld_d2.modeling.backbones.unused_levels import drop_other_levels
@@ -54,6 +54,7 @@ class TextPerceptronSpotter(Spotter):
         bond_threshold: see `find_words`.
         score_threshold: words with a lower score are left out.
         max_words: found in an image, at most; those of the highest scores stay.
+        freeze_statistics: whether the backbone's batch norms keep the statistics that they have.
         **kwargs: of `Spotter`.
 
     Raises:
@@ -93,6 +94,7 @@ class TextPerceptronSpotter(Spotter):
         bond_threshold: float,
         score_threshold: float,
         max_words: int,
+        freeze_statistics: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(**kwargs)
@@ -115,6 +117,7 @@ class TextPerceptronSpotter(Spotter):
         self.bond_threshold = bond_threshold
         self.score_threshold = score_threshold
         self.max_words = max_words
+        self.freeze_statistics = freeze_statistics
         self.register_buffer("thresholds", torch.tensor(thresholds).view(1, 4, 1, 1), False)
         self.to(memory_format=torch.channels_last)
 
@@ -155,8 +158,18 @@ class TextPerceptronSpotter(Spotter):
             "bond_threshold": node.BOND_THRESH_TEST,
             "score_threshold": node.SCORE_THRESH_TEST,
             "max_words": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "freeze_statistics": cfg.MODEL.BACKBONE.FREEZE_STATISTICS,
             **super().from_config(cfg),
         }
+
+    def train(self, mode: bool = True) -> TextPerceptronSpotter:
+        """As for any module, but that frozen statistics stay as they are."""
+        super().train(mode)
+        if self.freeze_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
 
     @property
     def size_divisibility(self) -> int:
