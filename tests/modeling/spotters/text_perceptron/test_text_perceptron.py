@@ -210,7 +210,12 @@ def test_ground_truth_without_sides_is_refused(spotter):
 @pytest.mark.parametrize(
     ("key", "value", "message"),
     [
-        ("TARGETS", "lines", "'lines' is none of cells, pixels"),
+        ("TARGETS", "lines", "'lines'; expected one of 'cells', 'pixels'"),
+        ("HEAD.CONV_DIM", "0", "0; expected a whole number of at least 1"),
+        ("HEAD.NORM", "Batch", "'Batch'; expected one of '', 'BN'"),
+        ("CENTRE_LOSS_WEIGHT", "-1.0", "-1.0; expected a number of at least 0"),
+        ("BOND_THRESH_TEST", "1.5", "1.5; expected a number of at least 0 and at most 1"),
+        ("IN_FEATURE", "", "''; expected the name of a feature map"),
         ("IN_FEATURE", "p9", "'p9', only p2"),
         ("IN_FEATURE", "p3", "p3 has a stride of 8"),
     ],
