@@ -23,6 +23,7 @@ from dld_d2.modeling.selection.policies import DynamicScale, FixedScale, RandomS
 from dld_d2.modeling.spotters.mango.spotter import MANGOSpotter
 from dld_d2.modeling.spotters.mask_rcnn.spotter import MaskRCNNSpotter
 from dld_d2.modeling.spotters.pp_ocr.spotter import PPOCRSpotter
+from dld_d2.modeling.spotters.text_perceptron.spotter import TextPerceptronSpotter
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIGS = ROOT / "configs"
@@ -102,6 +103,7 @@ KINDS = {
     "MaskRCNNSpotter": MaskRCNNSpotter,
     "PPOCRSpotter": PPOCRSpotter,
     "MANGOSpotter": MANGOSpotter,
+    "TextPerceptronSpotter": TextPerceptronSpotter,
     "TextSizeEstimator": TextSizeEstimator,
 }
 
@@ -200,6 +202,13 @@ def chain(file):
     return {Path(setting.source).resolve() for setting in read_settings(str(CONFIGS / file), [])}
 
 
+LARGE = [
+    "Base-MaskRCNN-Spotter-R50-FPN.yaml",
+    "text_perceptron/Base-TextPerceptron-R50-FPN.yaml",
+]
+"""Files that others make small."""
+
+
 def test_no_key_is_left_without_effect(small, images, tmp_path, monkeypatch):
     """Each key of each file is read by a training, or the evaluation, with a file based on it."""
     monkeypatch.setattr(
@@ -237,7 +246,7 @@ def test_no_key_is_left_without_effect(small, images, tmp_path, monkeypatch):
         for base in chain(file):
             read[base] |= keys
     # Small ones have no bottlenecks.
-    for large in ("Base-MaskRCNN-Spotter-R50-FPN.yaml", "mango/Base-MANGO-R50-FPN.yaml"):
+    for large in LARGE:
         cfg = load(large, **{"MODEL.DEVICE": "cpu"})
         with recorded_keys(cfg) as keys:
             build_model(cfg)

@@ -63,6 +63,8 @@ class AttentionTextHead(ROITextHead):
         ValueError: if `jitter` is not in [0, 0.5).
     """
 
+    first_stage_name = "RoI masking"
+
     @configurable
     def __init__(
         self,
@@ -102,23 +104,15 @@ class AttentionTextHead(ROITextHead):
     @classmethod
     def from_config(cls, cfg: CfgNode, input_shape: dict[str, ShapeSpec]) -> dict:
         head = cfg.MODEL.ROI_TEXT_HEAD
-        shape = input_shape[head.IN_FEATURE]
+        in_feature = cls.in_feature_of(cfg)
+        shape = input_shape[in_feature]
         vocabulary = Vocabulary.from_config(cfg.MODEL.RECOGNITION.VOCABULARY)
         channels = head.ENCODER.CONV_DIM
         return {
             "vocabulary": vocabulary,
             "max_length": cfg.MODEL.RECOGNITION.MAX_LENGTH,
-            "in_feature": head.IN_FEATURE,
-            "roi_masking": RoIMasking(
-                in_channels=shape.channels,
-                out_channels=head.POOLER_CONV_DIM,
-                size=head.POOLER_RESOLUTION,
-                stride=shape.stride,
-                enlarge=head.POOLER_ENLARGE,
-                transpose_ratio=head.POOLER_TRANSPOSE_RATIO,
-                conv_on=head.POOLER_CONV_ON,
-                norm=head.NORM,
-            ),
+            "in_feature": in_feature,
+            "roi_masking": cls.first_stage(cfg, shape),
             "encoder": SequenceEncoder(
                 in_channels=head.POOLER_CONV_DIM,
                 channels=channels,
@@ -139,6 +133,27 @@ class AttentionTextHead(ROITextHead):
             "ctc_weight": head.CTC_WEIGHT,
             "jitter": head.JITTER,
         }
+
+    @classmethod
+    def in_feature_of(cls, cfg: CfgNode) -> str:
+        """Name of the feature map that a head of this configuration reads."""
+        return cfg.MODEL.ROI_TEXT_HEAD.IN_FEATURE
+
+    @classmethod
+    def first_stage(cls, cfg: CfgNode, shape: ShapeSpec) -> nn.Module:
+        """What lays regions of a feature map down in a fixed size, with `RoIMasking`'s call and its
+        attributes `size`, `conv` and `conv_on`."""
+        head = cfg.MODEL.ROI_TEXT_HEAD
+        return RoIMasking(
+            in_channels=shape.channels,
+            out_channels=head.POOLER_CONV_DIM,
+            size=head.POOLER_RESOLUTION,
+            stride=shape.stride,
+            enlarge=head.POOLER_ENLARGE,
+            transpose_ratio=head.POOLER_TRANSPOSE_RATIO,
+            conv_on=head.POOLER_CONV_ON,
+            norm=head.NORM,
+        )
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         # Only training uses the CTC layer: model files lack it, and a head without it takes the
@@ -219,7 +234,7 @@ class AttentionTextHead(ROITextHead):
         if self.roi_masking.conv_on == "crop":
             return []
         cost = module_cost(self.roi_masking.conv, feature)
-        return [PartCost("RoI masking, conv on map", per_image=cost)]
+        return [PartCost(f"{self.first_stage_name}, conv on map", per_image=cost)]
 
     def region_cost(self) -> list[PartCost]:
         height, width = self.roi_masking.size
@@ -228,7 +243,8 @@ class AttentionTextHead(ROITextHead):
         if self.roi_masking.conv_on == "crop":
             halo = torch.empty(1, conv.in_channels, height + 2, width + 2, device="meta")
             cost = module_cost(conv, halo)
-            parts.append(PartCost("RoI masking, conv on crops", per_region=cost))
+            name = f"{self.first_stage_name}, conv on crops"
+            parts.append(PartCost(name, per_region=cost))
         crops = torch.empty(1, conv.out_channels, height, width, device="meta")
         sequence = self.encoder(crops)
         memory = self.decoder.memory(sequence)

@@ -1,0 +1,1 @@
+"""Text Perceptron: a two-stage spotter that finds words by segmentation."""

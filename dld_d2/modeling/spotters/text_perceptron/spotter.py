@@ -1,0 +1,328 @@
+"""Text Perceptron: a spotter that segments words, and reads them laid straight."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from detectron2.config import CfgNode, configurable
+from detectron2.modeling import FPN, META_ARCH_REGISTRY, build_backbone
+from detectron2.structures import Boxes, ImageList, Instances
+from torch import Tensor, nn
+
+from dld_d2.modeling.backbones.single_level import single_level_features
+from dld_d2.modeling.backbones.unused_levels import drop_other_levels
+from dld_d2.modeling.cost.multiply_adds import module_cost
+from dld_d2.modeling.cost.parts import PartCost
+from dld_d2.modeling.recognition.reading import Reading, ScoreMap
+from dld_d2.modeling.spotters.contract import Look, Spotter
+from dld_d2.modeling.spotters.rows import Rows
+from dld_d2.modeling.spotters.text_perceptron.found_words import Cells, FoundWords, find_words
+from dld_d2.modeling.spotters.text_perceptron.head import KINDS, DetectionMaps, OrderAwareHead
+from dld_d2.modeling.spotters.text_perceptron.losses import (
+    detection_loss_per_image,
+    detection_losses,
+)
+from dld_d2.modeling.spotters.text_perceptron.side_regions import SideRegions
+from dld_d2.modeling.spotters.text_perceptron.targets import RULES, STRIDE, draw_targets
+from dld_d2.modeling.spotters.text_perceptron.text_head import StraightenedTextHead
+
+__all__ = ["TextPerceptronSpotter"]
+
+# Where weights of a Mask R-CNN spotter have the reader.
+_READER_OF_MASK_RCNN = "roi_heads.text_head."
+
+
+@META_ARCH_REGISTRY.register()
+class TextPerceptronSpotter(Spotter):
+    """One feature map; a head that finds words on it, and a reader of words laid straight.
+
+    Qiao et al., Text Perceptron: Towards End-to-End Arbitrary-Shaped Text Spotting, AAAI 2020, in
+    the form of the code released with it (docs/text_perceptron.md).
+
+    Args:
+        backbone: an FPN; of its levels only `in_feature` is computed.
+        in_feature: that level, of stride 4.
+        head: finds words.
+        text_head: reads them.
+        targets: name of the rule by which maps are drawn, of `RULES`.
+        thin_background: whether background is left out of the losses at random.
+        loss_weights: factors of the detection losses, by their names.
+        thresholds: from which probability on a cell is centre, head, tail, boundary.
+        bond_threshold: see `find_words`.
+        score_threshold: words with a lower score are left out.
+        max_words: found in an image, at most; those of the highest scores stay.
+        freeze_statistics: whether the backbone's batch norms keep the statistics that they have.
+        **kwargs: of `Spotter`.
+
+    Raises:
+        ValueError: naming the key, for a value that cannot be used.
+    """
+
+    inference_keys = (
+        *Spotter.inference_keys,
+        "MODEL.BACKBONE.NAME",
+        "MODEL.RESNETS.*",
+        "MODEL.FPN.*",
+        "MODEL.TEXT_PERCEPTRON.IN_FEATURE",
+        "MODEL.TEXT_PERCEPTRON.TARGETS",
+        "MODEL.TEXT_PERCEPTRON.HEAD.*",
+        "MODEL.TEXT_PERCEPTRON.*_TEST",
+        "MODEL.ROI_TEXT_HEAD.NORM",
+        "MODEL.ROI_TEXT_HEAD.POOLER_RESOLUTION",
+        "MODEL.ROI_TEXT_HEAD.POOLER_CONV_*",
+        "MODEL.ROI_TEXT_HEAD.*.*",
+        "TEST.DETECTIONS_PER_IMAGE",
+    )
+
+    score_threshold = 0.0
+
+    @configurable
+    def __init__(
+        self,
+        *,
+        backbone: FPN,
+        in_feature: str,
+        head: OrderAwareHead,
+        text_head: StraightenedTextHead,
+        targets: str,
+        thin_background: bool,
+        loss_weights: Mapping[str, float],
+        thresholds: tuple[float, float, float, float],
+        bond_threshold: float,
+        score_threshold: float,
+        max_words: int,
+        freeze_statistics: bool = False,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(**kwargs)
+        key = "MODEL.TEXT_PERCEPTRON"
+        if targets not in RULES:
+            raise ValueError(f"{key}.TARGETS: {targets!r} is none of {', '.join(RULES)}")
+        self.backbone = drop_other_levels(backbone, in_feature)
+        stride = backbone.output_shape()[in_feature].stride
+        if stride != STRIDE:
+            raise ValueError(
+                f"{key}.IN_FEATURE: {in_feature} has a stride of {stride}; words are drawn and "
+                f"found at a stride of {STRIDE}"
+            )
+        self.in_feature = in_feature
+        self.head = head
+        self.text_head = text_head
+        self.rule = RULES[targets]
+        self.thin_background = thin_background
+        self.loss_weights = dict(loss_weights)
+        self.bond_threshold = bond_threshold
+        self.score_threshold = score_threshold
+        self.max_words = max_words
+        self.freeze_statistics = freeze_statistics
+        self.register_buffer("thresholds", torch.tensor(thresholds).view(1, 4, 1, 1), False)
+        self.to(memory_format=torch.channels_last)
+
+    @classmethod
+    def from_config(cls, cfg: CfgNode) -> dict[str, Any]:
+        node = cfg.MODEL.TEXT_PERCEPTRON
+        backbone = build_backbone(cfg)
+        shape = backbone.output_shape()
+        if node.IN_FEATURE not in shape:
+            raise ValueError(
+                f"MODEL.TEXT_PERCEPTRON.IN_FEATURE: the backbone has no {node.IN_FEATURE!r}, only "
+                f"{', '.join(shape)}"
+            )
+        seg = {f"loss_seg_{kind}": node.SEG_LOSS_WEIGHT for kind in KINDS}
+        return {
+            "backbone": backbone,
+            "in_feature": node.IN_FEATURE,
+            "head": OrderAwareHead(
+                in_channels=shape[node.IN_FEATURE].channels,
+                channels=node.HEAD.CONV_DIM,
+                norm=node.HEAD.NORM,
+            ),
+            "text_head": StraightenedTextHead(cfg, shape),
+            "targets": node.TARGETS,
+            "thin_background": node.THIN_BACKGROUND,
+            "loss_weights": {
+                **seg,
+                "loss_reg_head": node.HEAD_LOSS_WEIGHT,
+                "loss_reg_tail": node.TAIL_LOSS_WEIGHT,
+                "loss_reg_centre": node.CENTRE_LOSS_WEIGHT,
+            },
+            "thresholds": (
+                node.CENTRE_THRESH_TEST,
+                node.HEAD_THRESH_TEST,
+                node.TAIL_THRESH_TEST,
+                node.BOUNDARY_THRESH_TEST,
+            ),
+            "bond_threshold": node.BOND_THRESH_TEST,
+            "score_threshold": node.SCORE_THRESH_TEST,
+            "max_words": cfg.TEST.DETECTIONS_PER_IMAGE,
+            "freeze_statistics": cfg.MODEL.BACKBONE.FREEZE_STATISTICS,
+            **super().from_config(cfg),
+        }
+
+    def train(self, mode: bool = True) -> TextPerceptronSpotter:
+        """As for any module, but that frozen statistics stay as they are."""
+        super().train(mode)
+        if self.freeze_statistics:
+            for module in self.backbone.modules():
+                if isinstance(module, nn.modules.batchnorm._BatchNorm):
+                    module.eval()
+        return self
+
+    @property
+    def size_divisibility(self) -> int:
+        return self.backbone.size_divisibility
+
+    @property
+    def padding_constraints(self) -> dict[str, int]:
+        return self.backbone.padding_constraints
+
+    @property
+    def feature_shapes(self) -> Mapping[str, tuple[int, ...] | None]:
+        return {**self.text_head.feature_shapes, "score_map": None, "detection_loss": None}
+
+    def perturb(self, targets: list[Instances]) -> list[Instances]:
+        return self.text_head.perturb(targets)
+
+    def read_rows(self, images: ImageList, rows: Rows, want: Collection[str]) -> Reading:
+        features = self.features(images)
+        reading = self._read_rows(features, rows, want)
+        if not {"score_map", "detection_loss"} & set(want):
+            return reading
+        return self._with_detection(reading, self._maps(features), images, rows, want)
+
+    def losses_and_rows(
+        self, images: ImageList, targets: list[Instances], rows: Rows, want: Collection[str]
+    ) -> tuple[dict[str, Tensor], Reading]:
+        """`loss_seg_*` and `loss_reg_*` of the head, see `detection_losses`; `loss_rec` and, if
+        there is a CTC layer, `loss_ctc` of the reader."""
+        features = self.features(images)
+        reading = self._read_rows(features, rows, want)
+        maps = self._maps(features)
+        wanted = draw_targets(targets, tuple(maps.scores.shape[-2:]), self.rule)
+        if self.thin_background and self.training:
+            wanted = wanted.thinned()
+        losses = detection_losses(maps, wanted)
+        losses = {name: self.loss_weights[name] * loss for name, loss in losses.items()}
+        losses |= self.text_head.losses(reading)
+        return losses, self._with_detection(reading, maps, images, rows, want)
+
+    def features(self, images: ImageList) -> dict[str, Tensor]:
+        return single_level_features(self.backbone, images.tensor, self.in_feature)
+
+    def find(self, images: ImageList, features: dict[str, Tensor]) -> list[Instances]:
+        found = self._words(images, self._maps(features))
+        counts = torch.tensor([len(words.scores) for words in found])
+        index = torch.arange(len(found)).repeat_interleave(counts).to(self.device)
+        sides = torch.from_numpy(np.concatenate([words.sides for words in found])).to(self.device)
+        read = self.text_head.read(features, SideRegions(index, sides))
+        results, begin = [], 0
+        for size, words in zip(images.image_sizes, found, strict=True):
+            end = begin + len(words.scores)
+            result = _instances(size, words, self.device)
+            result.pred_texts = read.texts[begin:end]
+            result.text_scores = read.scores[begin:end]
+            results.append(result)
+            begin = end
+        return results
+
+    def read(self, look: Look, regions: Instances) -> list[str]:
+        if len(regions) == 0:
+            return []
+        found = SideRegions.from_targets([regions]).in_image(look.index)
+        return self.text_head.read(look.features, found).texts
+
+    def image_cost(self, image: Tensor) -> list[PartCost]:
+        feature = single_level_features(self.backbone, image, self.in_feature)[self.in_feature]
+        whole = module_cost(single_level_features, self.backbone, image, self.in_feature)
+        bottom_up = module_cost(self.backbone.bottom_up, image)
+        head = module_cost(self.head, feature)
+        return [
+            PartCost("backbone, bottom-up", per_image=bottom_up, published=True),
+            PartCost("FPN", per_image=whole - bottom_up, published=True),
+            PartCost("head", per_image=head, published=True),
+            *self.text_head.map_cost(feature),
+        ]
+
+    def region_cost(self) -> list[PartCost]:
+        return self.text_head.region_cost()
+
+    def _maps(self, features: dict[str, Tensor]) -> DetectionMaps:
+        return self.head(features[self.in_feature])
+
+    def _read_rows(self, features: dict[str, Tensor], rows: Rows, want: Collection[str]) -> Reading:
+        return self.text_head(features, SideRegions.from_targets(rows.targets), rows.texts, want)
+
+    def _with_detection(
+        self,
+        reading: Reading,
+        maps: DetectionMaps,
+        images: ImageList,
+        rows: Rows,
+        want: Collection[str],
+    ) -> Reading:
+        """With what is wanted of detection."""
+        if "score_map" in want:
+            sizes = [(height / STRIDE, width / STRIDE) for height, width in images.image_sizes]
+            reading = reading.with_feature("score_map", ScoreMap(maps.scores, sizes))
+        if "detection_loss" in want:
+            with torch.no_grad():
+                wanted = draw_targets(rows.truth, tuple(maps.scores.shape[-2:]), self.rule)
+                loss = detection_loss_per_image(maps.scores, wanted)
+            reading = reading.with_feature("detection_loss", loss)
+        return reading
+
+    def _words(self, images: ImageList, maps: DetectionMaps) -> list[FoundWords]:
+        """Per image; all cells that are no background go to the host together."""
+        scores = maps.scores.sigmoid()
+        kinds = torch.arange(1, 5, device=scores.device).view(1, 4, 1, 1)
+        labels = torch.where(scores >= self.thresholds, kinds, 0).amax(dim=1)
+        sizes = [tuple(-(-side // STRIDE) for side in size) for size in images.image_sizes]
+        place = labels.nonzero()
+        index, row, column = place.unbind(dim=1)
+        values = torch.cat([scores[:, :1], maps.offsets], dim=1)[index, :, row, column]
+        packed = torch.cat([place, labels[index, row, column][:, None], values.double()], dim=1)
+        packed = packed.cpu().numpy()
+        first = np.searchsorted(packed[:, 0], np.arange(len(sizes) + 1))
+        found = []
+        for number, (height, width) in enumerate(sizes):
+            cells = packed[first[number] : first[number + 1]]
+            cells = cells[(cells[:, 1] < height) & (cells[:, 2] < width)]
+            row, column, label = cells[:, 1:4].astype(np.int64).T
+            cells = Cells(row, column, label, cells[:, 4], cells[:, 5:])
+            words = find_words(cells, (height, width), self.rule, self.bond_threshold)
+            found.append(self._best(words))
+        return found
+
+    def _best(self, words: FoundWords) -> FoundWords:
+        kept = np.flatnonzero(words.scores >= self.score_threshold)
+        kept = np.sort(kept[np.argsort(-words.scores[kept], kind="stable")[: self.max_words]])
+        return FoundWords(words.sides[kept], words.scores[kept])
+
+    def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
+        # A trained reader of a Mask R-CNN spotter is a better beginning than none.
+        own = self.text_head.state_dict()
+        for name in [name for name in state_dict if name.startswith(prefix)]:
+            here = name.removeprefix(prefix)
+            if not here.startswith(_READER_OF_MASK_RCNN):
+                continue
+            here = here.removeprefix(_READER_OF_MASK_RCNN)
+            if here in own and own[here].shape == state_dict[name].shape:
+                state_dict[f"{prefix}text_head.{here}"] = state_dict.pop(name)
+        super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _instances(size: tuple[int, int], words: FoundWords, device: torch.device) -> Instances:
+    """Without texts."""
+    limit = np.array([size[1], size[0]], dtype=np.float32)
+    polygons = np.concatenate([words.sides[:, :7], words.sides[:, :6:-1]], axis=1)
+    polygons = polygons.clip(0, limit)
+    boxes = np.concatenate([polygons.min(axis=1), polygons.max(axis=1)], axis=1)
+    found = Instances(size)
+    found.pred_boxes = Boxes(torch.from_numpy(boxes).to(device))
+    found.scores = torch.from_numpy(words.scores).to(device)
+    found.pred_classes = torch.zeros(len(polygons), dtype=torch.int64, device=device)
+    found.pred_polygons = list(polygons)
+    return found
