@@ -203,6 +203,7 @@ def chain(file):
 
 
 LARGE = [
+    "mango/Base-MANGO-R50-FPN.yaml",
     "Base-MaskRCNN-Spotter-R50-FPN.yaml",
     "text_perceptron/Base-TextPerceptron-R50-FPN.yaml",
 ]
