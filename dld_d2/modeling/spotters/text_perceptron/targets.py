@@ -36,8 +36,8 @@ class TargetRule(NamedTuple):
     Attributes:
         at: where in its cell the point lies that stands for it, in pixels.
         on_cells: whether lines are a whole number of cells wide and ends at least one cell long, so
-            that hardly any falls between cells. Else they are what they are on the input's pixels, with
-            integer vertices and outlines that count, as OpenCV draws them.
+            that hardly any falls between cells. Else they are what they are on the input's pixels,
+            with integer vertices and outlines that count, as OpenCV draws them.
     """
 
     at: float
