@@ -109,7 +109,7 @@ BAD = [
     ("MODEL.PP_OCR.JITTER", "(0.9, -1)", "below 0.5"),
     ("MODEL.PP_OCR.SHRINK_RATIO", "3", "below 1"),
     ("MODEL.PP_OCR.PIXEL_THRESH_TEST", "30", "at most 1"),
-    ("DATASETS.TRAIN", "(3,)", "a name in quotes"),
+    ("DATASETS.TRAIN", "(3,)", "the name of a data set"),
     ("DATASETS.ON_BAD_ANNOTATION", "ignore", "'raise', 'skip'"),
     ("DATALOADER.NUM_WORKERS", "-1", "at least 0"),
     ("TEST.MASK_THRESH", "7", "at most 1"),
