@@ -141,7 +141,69 @@ VANILLA = TEACHER | {
 }
 CHEAP = {"MODEL.DISTILL.SELECTOR.GAMMA": 0.3}
 NO_TERMS = {"MODEL.DISTILL.TERMS": ()}
+TEXT_PERCEPTRON = {
+    # Read in its released code.
+    "MODEL.META_ARCHITECTURE": "TextPerceptronSpotter",
+    "MODEL.RESNETS.DEPTH": 50,
+    "MODEL.RESNETS.STRIDE_IN_1X1": False,
+    "MODEL.RESNETS.NORM": "BN",
+    "MODEL.BACKBONE.FREEZE_AT": 0,
+    "MODEL.BACKBONE.FREEZE_STATISTICS": True,
+    "MODEL.FPN.OUT_CHANNELS": 256,
+    "MODEL.TEXT_PERCEPTRON.IN_FEATURE": "p2",
+    "MODEL.TEXT_PERCEPTRON.HEAD.CONV_DIM": 256,
+    "MODEL.TEXT_PERCEPTRON.HEAD.NORM": "",
+    "MODEL.TEXT_PERCEPTRON.THIN_BACKGROUND": True,
+    "MODEL.TEXT_PERCEPTRON.SEG_LOSS_WEIGHT": 1.0,
+    "MODEL.TEXT_PERCEPTRON.HEAD_LOSS_WEIGHT": 0.1,
+    "MODEL.TEXT_PERCEPTRON.TAIL_LOSS_WEIGHT": 0.1,
+    "MODEL.TEXT_PERCEPTRON.CENTRE_LOSS_WEIGHT": 0.01,
+    "MODEL.TEXT_PERCEPTRON.CENTRE_THRESH_TEST": 0.35,
+    "MODEL.TEXT_PERCEPTRON.HEAD_THRESH_TEST": 0.45,
+    "MODEL.TEXT_PERCEPTRON.TAIL_THRESH_TEST": 0.45,
+    "MODEL.TEXT_PERCEPTRON.BOUNDARY_THRESH_TEST": 0.35,
+    "MODEL.TEXT_PERCEPTRON.BOND_THRESH_TEST": 0.6,
+    "MODEL.ROI_TEXT_HEAD.POOLER_RESOLUTION": (8, 32),
+    "MODEL.ROI_TEXT_HEAD.POOLER_CONV_ON": "map",
+    "MODEL.RECOGNITION.MAX_LENGTH": 32,
+    "SOLVER.OPTIMIZER": "ADAMW",
+    "SOLVER.WEIGHT_DECAY": 0.0,
+    "SOLVER.CLIP_TOTAL_NORM": 5.0,
+    "SOLVER.IMS_PER_BATCH": 8 * 8,
+    "SOLVER.REFERENCE_WORLD_SIZE": 8,
+    "SOLVER.GAMMA": 0.1,
+    "INPUT.AUG.BASE_SHORT_SIDE": 736,
+    "INPUT.AUG.ROTATION": 15.0,
+    "INPUT.MIN_SIZE_TEST": 950,
+    "INPUT.MAX_SIZE_TEST": 1350,
+}
+FIRST_STAGE = TEXT_PERCEPTRON | {
+    "DATASETS.TRAIN": ("synthtext_train", "cocotext_train"),
+    "SOLVER.BASE_LR": 1e-3,
+    "SOLVER.EPOCHS": 4,
+    "SOLVER.STEP_EPOCHS": (2, 3),
+}
+SECOND_STAGE = TEXT_PERCEPTRON | {
+    "DATASETS.TRAIN": ("icdar2013_train", "icdar2015_train", "mlt2017_train", "totaltext_train"),
+    "SOLVER.BASE_LR": 1e-4,
+    "SOLVER.EPOCHS": 40,
+    "SOLVER.STEP_EPOCHS": (20, 30),
+}
+VANILLA_TT = {
+    "MODEL.META_ARCHITECTURE": "TextPerceptronSpotter",
+    "MODEL.WEIGHTS": "output/text_perceptron/teacher_multiscale/model_final.pth",
+    "DATASETS.TEST": ("totaltext_test",),
+    "INPUT.MAX_SIZE_TEST": 3000,
+    "TEST.EVAL_ONLY": True,
+}
 SETTINGS = {
+    "text_perceptron/teacher_pretrain_synthtext.yaml": FIRST_STAGE,
+    "text_perceptron/teacher_mixed.yaml": SECOND_STAGE,
+    # Table 8.
+    **{
+        f"text_perceptron/vanilla_{side}_tt.yaml": VANILLA_TT | {"INPUT.MIN_SIZE_TEST": side}
+        for side in (896, 768, 640, 512, 384, 256)
+    },
     "teacher_mixed.yaml": TEACHER,
     "dld_mixed.yaml": DLD,
     "dld_mixed_gamma0.3.yaml": DLD | CHEAP,
