@@ -235,8 +235,8 @@ def test_a_missing_teacher_is_one_clear_message(data, tmp_path):
     failed = spawn("train_net.py", "--config-file", BASE, "--num-gpus", "0", *options)
     assert failed.returncode == 2
     assert "Traceback" not in failed.stderr
-    message = "error: MODEL.DISTILL.TEACHER_WEIGHTS: there is no file no.pth; the name is relative"
-    assert failed.stderr.splitlines()[-1].startswith(message)
+    message = "error: MODEL.DISTILL.TEACHER_WEIGHTS: there is no file no.pth"
+    assert failed.stderr.startswith(message) and failed.stderr.count("\n") == 1
 
 
 def test_a_student_may_teach(data, undisturbed, tmp_path):
