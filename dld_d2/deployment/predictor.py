@@ -85,7 +85,7 @@ class TextSpotter:
         self._image_format = cfg.INPUT.FORMAT
         if model is None:
             model = build_model(cfg)
-            SpotterCheckpointer(model).load(cfg.MODEL.WEIGHTS)
+            SpotterCheckpointer(model).load_exactly(cfg.MODEL.WEIGHTS, checkpointables=[])
         self.model = model.eval()
         self._cost: SpotterCost | None = None
         if cost_bias is not None:

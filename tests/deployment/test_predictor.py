@@ -109,6 +109,11 @@ def test_unreadable_files_and_weights_are_named(tmp_path, config_file, weights):
         make_spotter(config_file, "MODEL.WEIGHTS", "")
     with pytest.raises(FileNotFoundError, match=r"other\.pth"):
         make_spotter(config_file, "MODEL.WEIGHTS", str(tmp_path / "other.pth"))
+    # Weights of another model: what fits of them would read nonsense.
+    more = {"number": torch.tensor([7.0]), "another": torch.tensor([8.0])}
+    torch.save({"model": more}, tmp_path / "more.pth")
+    with pytest.raises(ValueError, match=r"more\.pth.*another"):
+        make_spotter(config_file, "MODEL.WEIGHTS", str(tmp_path / "more.pth"))
 
 
 SIZES = [(200, 300), (300, 200), (200, 302), (100, 400), (200, 290), (600, 200), (100, 100)]
