@@ -124,3 +124,22 @@ def test_builds_adamw_with_the_configured_numbers():
     decays = {group["weight_decay"]: len(group["params"]) for group in optimizer.param_groups}
     assert decays == {0.05: 4, 0.0: 2}  # Detectron2 decays no norm layers by default
     assert {group["lr"] for group in optimizer.param_groups} == {1e-3}
+
+
+@pytest.mark.parametrize("prefix", ["", "student.spotter."])
+def test_a_trained_backbone_learns_more_slowly(prefix):
+    names = [f"{prefix}{name}" for name in ("backbone.conv", "head.conv", "head.backbone")]
+    model = nn.Module()
+    for name in names:
+        parent = model
+        *path, last = name.split(".")
+        for part in path:
+            if not hasattr(parent, part):
+                parent.add_module(part, nn.Module())
+            parent = getattr(parent, part)
+        parent.add_module(last, nn.Conv2d(1, 1, 1, bias=False))
+    options = ["SOLVER.BASE_LR", "0.5", "SOLVER.BACKBONE_MULTIPLIER", "0.1"]
+    optimizer = build_optimizer(setup_cfg("", options), model)
+    rates = {p: group["lr"] for group in optimizer.param_groups for p in group["params"]}
+    found = [rates[model.get_parameter(f"{name}.weight")] for name in names]
+    assert found == pytest.approx([0.05, 0.5, 0.5])

@@ -69,6 +69,27 @@ def test_all_that_learns_gets_a_gradient(learning, words):
     assert all((losses[name] > 0) == (words is BATCH) for name in reading)
 
 
+def test_words_that_go_wrong_are_told_at_the_iou_of_the_evaluation():
+    """Found regions are far smaller than the words."""
+    changes = {
+        "MODEL__DISTILL__SELECTOR__LEARNING": "best_scale",
+        "MODEL__DISTILL__SELECTOR__ACCURACY_TARGET": "spotting",
+    }
+    _, distiller = make_distiller(**changes)
+    assert distiller.match_iou == 0.1
+    seen = []
+
+    def errors(found, targets, vocabulary, iou):
+        seen.append(iou)
+        return torch.zeros(len(targets))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("dld_d2.distillation.distiller.spotting_errors", errors)
+        losses = distiller(batch())
+    assert seen == [0.1, 0.1]  # at both scales
+    assert all(torch.isfinite(loss) for loss in losses.values())
+
+
 def test_two_steps_in_mixed_precision_then_exported_and_used(tmp_path):
     cfg, distiller = make_distiller(MODEL__MANGO__CENTER_THRESH_TEST=0.3)
     optimizer = torch.optim.AdamW(distiller.parameters(), lr=1e-3)
