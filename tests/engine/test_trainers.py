@@ -33,5 +33,6 @@ def test_dynamic_spotters_are_distilled_and_all_else_learns_by_itself():
 def test_models_that_do_not_read_are_refused():
     with pytest.raises(ConfigError, match=r"GeneralizedRCNN, which reads no text.*MaskRCNNSpo"):
         trainer_for(setup_cfg("", []))  # Detectron2's default
+    assert trainer_of("GeneralizedRCNN") is SpotterTrainer  # with heads that read
     with pytest.raises(ConfigError, match=r"ARCHITECTURE is 'Unknown'; expected one of .*MaskRCNN"):
         trainer_of("Unknown")
