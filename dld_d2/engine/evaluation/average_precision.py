@@ -12,8 +12,8 @@ from pycocotools import mask as rle
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
-from dld_d2.engine.evaluation.part import PartEvaluator, Summary
-from dld_d2.engine.evaluation.spotting import words_found
+from dld_d2.engine.evaluation.found_words import WordsEvaluator
+from dld_d2.engine.evaluation.part import Summary
 from dld_d2.structures.word import DONT_CARE, Word
 
 __all__ = ["AveragePrecisionEvaluator"]
@@ -23,7 +23,7 @@ _KINDS = {"box": "bbox", "mask": "segm"}
 _NAMES = {"ap": 0, "ap50": 1, "ap75": 2, "ap_small": 3, "ap_medium": 4, "ap_large": 5}
 
 
-class AveragePrecisionEvaluator(PartEvaluator):
+class AveragePrecisionEvaluator(WordsEvaluator):
     """Average precision of boxes and of masks by the protocol of COCO, by pycocotools.
 
     Metrics, fractions of 1: `box_ap`, over the IoU thresholds 0.5 to 0.95, `box_ap50` and
@@ -45,21 +45,6 @@ class AveragePrecisionEvaluator(PartEvaluator):
         self._sizes = sizes
         self._truth = truth
         self.reset()
-
-    def reset(self) -> None:
-        self._words: dict[str, list[Word]] = {}
-
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """
-        Args:
-            inputs: with `image_id`.
-            outputs: for each, "instances" with `pred_polygons`, `pred_texts` and `scores`.
-        """
-        for item, output in zip(inputs, outputs, strict=True):
-            self._words.setdefault(str(item["image_id"]), words_found(output))
-
-    def seen(self) -> dict[str, list[Word]]:
-        return self._words
 
     def summarize(self, seen: Sequence[dict[str, list[Word]]]) -> Summary:
         found = {name: words for part in reversed(seen) for name, words in part.items()}

@@ -17,8 +17,8 @@ from dld_d2.analysis.visualization import (
     side_by_side,
 )
 from dld_d2.data.mapper import load_image
+from dld_d2.engine.evaluation.found_words import words_found
 from dld_d2.engine.evaluation.part import PartEvaluator, Summary
-from dld_d2.engine.evaluation.spotting import words_found
 from dld_d2.evaluation.lexicon import ImageLexicons, Lexicon
 from dld_d2.evaluation.scoring import evaluate
 from dld_d2.structures.word import DONT_CARE, Word

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dld_d2.engine.evaluation.part import PartEvaluator, Summary
+from dld_d2.engine.evaluation.found_words import WordsEvaluator
+from dld_d2.engine.evaluation.part import Summary
 from dld_d2.engine.evaluation.truth import rrc_names
 from dld_d2.evaluation.lexicon import ImageLexicons, Lexicon
 from dld_d2.evaluation.protocol import Counts
@@ -15,20 +16,13 @@ from dld_d2.evaluation.scoring import evaluate
 from dld_d2.evaluation.submission import write_submission
 from dld_d2.structures.word import Word
 
-__all__ = ["SpottingEvaluator", "words_found"]
+__all__ = ["SpottingEvaluator"]
 
 _TASKS = {"e2e": "end_to_end", "ws": "word_spotting"}
 _PREFIXES = {task: prefix for prefix, task in _TASKS.items()}
 
 
-def words_found(output: dict[str, Any]) -> list[Word]:
-    """The words of a model's output for an image, ranked by the score of their detection."""
-    found = output["instances"]
-    words = zip(found.pred_polygons, found.pred_texts, found.scores.tolist(), strict=True)
-    return [Word(*word) for word in words]
-
-
-class SpottingEvaluator(PartEvaluator):
+class SpottingEvaluator(WordsEvaluator):
     """Scores words by the ICDAR protocols, and writes them as the RRC takes them.
 
     Metrics, fractions of 1: `det_recall`, `det_precision`, `det_hmean`, finding words, whatever
@@ -58,21 +52,6 @@ class SpottingEvaluator(PartEvaluator):
         self._match_iou = match_iou
         self._output_dir = output_dir
         self.reset()
-
-    def reset(self) -> None:
-        self._words: dict[str, list[Word]] = {}
-
-    def process(self, inputs: list[dict], outputs: list[dict]) -> None:
-        """
-        Args:
-            inputs: with `image_id`.
-            outputs: for each, "instances" with `pred_polygons`, `pred_texts` and `scores`.
-        """
-        for item, output in zip(inputs, outputs, strict=True):
-            self._words.setdefault(str(item["image_id"]), words_found(output))
-
-    def seen(self) -> dict[str, list[Word]]:
-        return self._words
 
     def summarize(self, seen: Sequence[dict[str, list[Word]]]) -> Summary:
         """

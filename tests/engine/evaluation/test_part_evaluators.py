@@ -9,9 +9,10 @@ from three_images import SIZE, Reader, chooser
 from tiny_distillation import BASE, SMALL
 
 from dld_d2.engine.evaluation.cost import CostEvaluator
+from dld_d2.engine.evaluation.found_words import words_found
 from dld_d2.engine.evaluation.pictures import PictureEvaluator
 from dld_d2.engine.evaluation.regions import RegionEvaluator
-from dld_d2.engine.evaluation.spotting import SpottingEvaluator, words_found
+from dld_d2.engine.evaluation.spotting import SpottingEvaluator
 from dld_d2.engine.evaluation.text_spotting import build_evaluator
 from dld_d2.engine.evaluation.timing import TimingEvaluator
 from dld_d2.engine.evaluation.truth import first_images, read_lexicons, read_truth, rrc_names

@@ -19,6 +19,7 @@ from dld_d2.modeling.cost.parts import PartCost
 from dld_d2.modeling.recognition.encoder import ContextEncoder
 from dld_d2.modeling.recognition.positional_decoder import PositionalDecoder
 from dld_d2.modeling.recognition.reading import Reading, ScoreMap
+from dld_d2.modeling.spotters.backbone_spotter import BackboneSpotter
 from dld_d2.modeling.spotters.contract import Look, Spotter
 from dld_d2.modeling.spotters.mango.cell_reader import CellReader, ReaderMaps
 from dld_d2.modeling.spotters.mango.cell_rows import CellRows, one_cell_each, several_cells
@@ -61,7 +62,7 @@ class _Maps(NamedTuple):
 
 
 @META_ARCH_REGISTRY.register()
-class MANGOSpotter(Spotter):
+class MANGOSpotter(BackboneSpotter):
     """Centre lines and the cells of a grid find words; kernels of the cells attend to their
     characters; what is there is read in parallel.
 
@@ -75,7 +76,7 @@ class MANGOSpotter(Spotter):
         category: finds the cells that read words.
         reader: reads them.
         options: all that is no size of a layer.
-        **kwargs: of `Spotter`.
+        **kwargs: of `BackboneSpotter`.
 
     Raises:
         ValueError: if the backbone has no such level.
@@ -105,8 +106,7 @@ class MANGOSpotter(Spotter):
         options: Options,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.backbone = drop_other_levels(backbone, in_feature)
+        super().__init__(backbone=drop_other_levels(backbone, in_feature), **kwargs)
         self.in_feature = in_feature
         self.center_line = center_line
         self.category = category
@@ -161,14 +161,6 @@ class MANGOSpotter(Spotter):
             "options": options,
             **shared,
         }
-
-    @property
-    def size_divisibility(self) -> int:
-        return self.backbone.size_divisibility
-
-    @property
-    def padding_constraints(self) -> dict[str, int]:
-        return self.backbone.padding_constraints
 
     @property
     def feature_shapes(self) -> Mapping[str, tuple[int, ...] | None]:

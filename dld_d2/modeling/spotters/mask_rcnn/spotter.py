@@ -25,6 +25,7 @@ from dld_d2.modeling.cost.multiply_adds import module_cost
 from dld_d2.modeling.cost.parts import PartCost
 from dld_d2.modeling.recognition.reading import Reading
 from dld_d2.modeling.recognition.regions import Regions
+from dld_d2.modeling.spotters.backbone_spotter import BackboneSpotter
 from dld_d2.modeling.spotters.contract import Look, Spotter
 from dld_d2.modeling.spotters.mask_rcnn.roi_heads import TextROIHeads
 from dld_d2.modeling.spotters.rows import Rows
@@ -33,15 +34,14 @@ __all__ = ["MaskRCNNSpotter"]
 
 
 @META_ARCH_REGISTRY.register()
-class MaskRCNNSpotter(Spotter):
+class MaskRCNNSpotter(BackboneSpotter):
     """Backbone, proposals, and heads for box, mask and text, as Detectron2 builds them.
 
     Args:
         backbone: an FPN.
         proposal_generator: an RPN.
         roi_heads: `TextROIHeads`, or what derives from them.
-        freeze_statistics: whether the backbone's batch norms keep the statistics that they have.
-        **kwargs: of `Spotter`.
+        **kwargs: of `BackboneSpotter`.
     """
 
     inference_keys = (
@@ -88,12 +88,9 @@ class MaskRCNNSpotter(Spotter):
         backbone: Backbone,
         proposal_generator: nn.Module,
         roi_heads: TextROIHeads,
-        freeze_statistics: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
-        self.freeze_statistics = freeze_statistics
-        self.backbone = backbone
+        super().__init__(backbone=backbone, **kwargs)
         self.proposal_generator = proposal_generator
         self.roi_heads = roi_heads
         # Convolutions are faster with channels last, on CPUs by a third and more, on GPUs in mixed
@@ -108,26 +105,8 @@ class MaskRCNNSpotter(Spotter):
             "backbone": backbone,
             "proposal_generator": build_proposal_generator(cfg, shape),
             "roi_heads": build_roi_heads(cfg, shape),
-            "freeze_statistics": cfg.MODEL.BACKBONE.FREEZE_STATISTICS,
             **super().from_config(cfg),
         }
-
-    def train(self, mode: bool = True) -> MaskRCNNSpotter:
-        """As for any module, but that frozen statistics stay as they are."""
-        super().train(mode)
-        if self.freeze_statistics:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
-
-    @property
-    def size_divisibility(self) -> int:
-        return self.backbone.size_divisibility
-
-    @property
-    def padding_constraints(self) -> dict[str, int]:
-        return self.backbone.padding_constraints
 
     @property
     def feature_shapes(self) -> Mapping[str, tuple[int, ...] | None]:

@@ -10,13 +10,14 @@ import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import FPN, META_ARCH_REGISTRY, build_backbone
 from detectron2.structures import Boxes, ImageList, Instances
-from torch import Tensor, nn
+from torch import Tensor
 
 from dld_d2.modeling.backbones.single_level import single_level_features
 from dld_d2.modeling.backbones.unused_levels import drop_other_levels
 from dld_d2.modeling.cost.multiply_adds import module_cost
 from dld_d2.modeling.cost.parts import PartCost
 from dld_d2.modeling.recognition.reading import Reading, ScoreMap
+from dld_d2.modeling.spotters.backbone_spotter import BackboneSpotter
 from dld_d2.modeling.spotters.contract import Look, Spotter
 from dld_d2.modeling.spotters.rows import Rows
 from dld_d2.modeling.spotters.text_perceptron.found_words import Cells, FoundWords, find_words
@@ -36,7 +37,7 @@ _READER_OF_MASK_RCNN = "roi_heads.text_head."
 
 
 @META_ARCH_REGISTRY.register()
-class TextPerceptronSpotter(Spotter):
+class TextPerceptronSpotter(BackboneSpotter):
     """One feature map; a head that finds words on it, and a reader of words laid straight.
 
     Qiao et al., Text Perceptron: Towards End-to-End Arbitrary-Shaped Text Spotting, AAAI 2020, in
@@ -54,8 +55,7 @@ class TextPerceptronSpotter(Spotter):
         bond_threshold: see `find_words`.
         score_threshold: words with a lower score are left out.
         max_words: found in an image, at most; those of the highest scores stay.
-        freeze_statistics: whether the backbone's batch norms keep the statistics that they have.
-        **kwargs: of `Spotter`.
+        **kwargs: of `BackboneSpotter`.
 
     Raises:
         ValueError: naming the key, for a value that cannot be used.
@@ -94,14 +94,12 @@ class TextPerceptronSpotter(Spotter):
         bond_threshold: float,
         score_threshold: float,
         max_words: int,
-        freeze_statistics: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(backbone=drop_other_levels(backbone, in_feature), **kwargs)
         key = "MODEL.TEXT_PERCEPTRON"
         if targets not in RULES:
             raise ValueError(f"{key}.TARGETS: {targets!r} is none of {', '.join(RULES)}")
-        self.backbone = drop_other_levels(backbone, in_feature)
         stride = backbone.output_shape()[in_feature].stride
         if stride != STRIDE:
             raise ValueError(
@@ -117,7 +115,6 @@ class TextPerceptronSpotter(Spotter):
         self.bond_threshold = bond_threshold
         self.score_threshold = score_threshold
         self.max_words = max_words
-        self.freeze_statistics = freeze_statistics
         self.register_buffer("thresholds", torch.tensor(thresholds).view(1, 4, 1, 1), False)
         self.to(memory_format=torch.channels_last)
 
@@ -158,26 +155,8 @@ class TextPerceptronSpotter(Spotter):
             "bond_threshold": node.BOND_THRESH_TEST,
             "score_threshold": node.SCORE_THRESH_TEST,
             "max_words": cfg.TEST.DETECTIONS_PER_IMAGE,
-            "freeze_statistics": cfg.MODEL.BACKBONE.FREEZE_STATISTICS,
             **super().from_config(cfg),
         }
-
-    def train(self, mode: bool = True) -> TextPerceptronSpotter:
-        """As for any module, but that frozen statistics stay as they are."""
-        super().train(mode)
-        if self.freeze_statistics:
-            for module in self.backbone.modules():
-                if isinstance(module, nn.modules.batchnorm._BatchNorm):
-                    module.eval()
-        return self
-
-    @property
-    def size_divisibility(self) -> int:
-        return self.backbone.size_divisibility
-
-    @property
-    def padding_constraints(self) -> dict[str, int]:
-        return self.backbone.padding_constraints
 
     @property
     def feature_shapes(self) -> Mapping[str, tuple[int, ...] | None]:
