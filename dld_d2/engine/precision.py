@@ -16,13 +16,21 @@ __all__ = ["autocast_in_training", "with_possible_precision"]
 logger = logging.getLogger(__name__)
 
 
-def autocast_in_training(model: nn.Module, precision: torch.dtype) -> None:
-    """What Detectron2's AMPTrainer does on a GPU, on the CPU. Losses need no scaling there:
-    bfloat16, the only type that comes here, has the range of float32."""
+def autocast_in_training(model: nn.Module, device: str) -> None:
+    """Mixed precision in bfloat16, on any device.
+
+    Losses are not scaled, as Detectron2's AMPTrainer scales them for float16 (by 2^16 at first,
+    which leaves out steps until no gradient overflows): bfloat16 has the range of float32.
+
+    Args:
+        model: what is trained; its `forward` is replaced.
+        device: `MODEL.DEVICE`.
+    """
     forward = model.forward
+    kind = torch.device(device).type
 
     def autocast_forward(*args: Any) -> Any:
-        with torch.autocast("cpu", dtype=precision, enabled=model.training):
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=model.training):
             return forward(*args)
 
     model.forward = autocast_forward

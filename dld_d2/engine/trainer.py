@@ -106,12 +106,12 @@ class SpotterTrainer(DefaultTrainer):
         )
         guard_losses(model)
         tolerate_single_values(model)
-        precision = getattr(torch, cfg.SOLVER.AMP.PRECISION)
-        if cfg.SOLVER.AMP.ENABLED and cfg.MODEL.DEVICE.startswith("cuda"):
-            self._trainer = AMPTrainer(model, loader, optimizer, precision=precision)
+        amp = cfg.SOLVER.AMP
+        if amp.ENABLED and amp.PRECISION == "float16":
+            self._trainer = AMPTrainer(model, loader, optimizer, precision=torch.float16)
         else:
-            if cfg.SOLVER.AMP.ENABLED:
-                autocast_in_training(model, precision)
+            if amp.ENABLED:
+                autocast_in_training(model, cfg.MODEL.DEVICE)
             self._trainer = SimpleTrainer(model, loader, optimizer)
 
         self.scheduler = self.build_lr_scheduler(cfg, optimizer)

@@ -84,7 +84,7 @@ def _step_under_autocast(rank, learning, results):
     distiller = make_distiller({"MODEL__DISTILL__SELECTOR__LEARNING": learning})
     model = create_ddp_model(distiller, broadcast_buffers=False, device_ids=None)
     # The trainer's wrapper of a model that is distributed already, see `SpotterTrainer`.
-    autocast_in_training(model, torch.bfloat16)
+    autocast_in_training(model, "cpu")
     for words in (EVEN, NONE):
         distiller.zero_grad()
         with EventStorage(0), lstms_in_lower_precision():
