@@ -22,7 +22,7 @@ from dld_d2.structures.word import Word
 
 __all__ = ["OnnxSpotter"]
 
-_KINDS = {"pp_ocr": "PPOCRReader"}
+_KINDS = {"mask_rcnn": "MaskRCNNReader", "pp_ocr": "PPOCRReader"}
 
 
 class OnnxSpotter(ImageReader):
