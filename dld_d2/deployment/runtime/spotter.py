@@ -23,6 +23,7 @@ from dld_d2.structures.word import Word
 __all__ = ["OnnxSpotter"]
 
 _KINDS = {
+    "mango": "MANGOReader",
     "mask_rcnn": "MaskRCNNReader",
     "pp_ocr": "PPOCRReader",
     "text_perceptron": "TextPerceptronReader",
