@@ -55,7 +55,7 @@ class OnnxSpotter(ImageReader):
         """
         Args:
             folder: that `dld_d2.deployment.onnx_export.save_onnx` wrote.
-            threads: within a network.
+            threads: within a network; 0 for as many as the CPU has cores.
             providers: of ONNX Runtime, in the order in which they are tried.
             cost_bias: see the property; None leaves it as exported.
             tiles: see the property.
