@@ -47,7 +47,8 @@ def test_scoring_needs_neither_torch_nor_detectron2(statements):
 
 def test_reading_by_exported_networks_needs_neither_torch_nor_detectron2():
     pytest.importorskip("onnxruntime")
-    found = loaded("from dld_d2.deployment.runtime import OnnxSpotter, pp_ocr")
+    kinds = "mango, mask_rcnn, pp_ocr, text_perceptron"
+    found = loaded(f"from dld_d2.deployment.runtime import OnnxSpotter, {kinds}")
     assert not found & {"torch", "torchvision", "detectron2", "fvcore", "matplotlib"}
 
 

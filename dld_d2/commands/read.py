@@ -23,7 +23,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from detectron2.utils.logger import setup_logger
 
 from dld_d2.analysis.visualization import DrawnWord, LegendEntry, add_legend, draw_words
 from dld_d2.commands.arguments import (
@@ -36,13 +35,14 @@ from dld_d2.commands.arguments import (
 )
 from dld_d2.commands.console import messages, progress
 from dld_d2.commands.errors import UsageError, ends_in_one_line
-from dld_d2.commands.models import open_spotter
+from dld_d2.commands.models import open_reader
 from dld_d2.commands.pictures import enlargement, write_picture
 from dld_d2.commands.results import FORMATS, Reading, unique_stems, write_results
 from dld_d2.data.images import read_image
 from dld_d2.deployment.image_paths import find_images
-from dld_d2.deployment.predictor import SpottingResult, TextSpotter
+from dld_d2.deployment.image_reader import ImageReader
 from dld_d2.deployment.pretrained import DEFAULT
+from dld_d2.deployment.result import SpottingResult
 from dld_d2.deployment.tiles import check_tiles
 
 __all__ = ["main"]
@@ -54,9 +54,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     if arguments.output is None:
         return print_words(arguments)
-    # Detectron2 logs to standard output, which is for the words where they are printed.
-    setup_logger(name="fvcore")
-    setup_logger(name="dld_d2", abbrev_name="dld_d2")
     return write_words(arguments)
 
 
@@ -110,6 +107,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         default=1,
         metavar="N",
         help="images that run together, faster on a GPU (default 1)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=at_least(1),
+        metavar="N",
+        help="on the CPU (default: as many as it has cores)",
     )
     parser.add_argument("--no-pictures", action="store_true", help="write no pictures")
     add_overrides(parser)
@@ -221,14 +224,17 @@ def write_words(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def prepared_spotter(arguments: argparse.Namespace, files: Sequence[str]) -> TextSpotter:
+def prepared_spotter(arguments: argparse.Namespace, files: Sequence[str]) -> ImageReader:
     """The model that was asked for, with its overrides."""
-    _, spotter = open_spotter(
+    spotter = open_reader(
         arguments.model,
         arguments.config_file,
         arguments.opts,
         cost_bias=arguments.cost_bias,
         tiles=arguments.tiles,
+        threads=arguments.threads,
+        # Words that are printed have standard output for themselves.
+        log=arguments.output is not None,
     )
     if arguments.confidence_threshold is not None:
         spotter.score_threshold = arguments.confidence_threshold
@@ -237,7 +243,7 @@ def prepared_spotter(arguments: argparse.Namespace, files: Sequence[str]) -> Tex
     return spotter
 
 
-def meet_target(spotter: TextSpotter, files: Sequence[str], arguments: argparse.Namespace) -> None:
+def meet_target(spotter: ImageReader, files: Sequence[str], arguments: argparse.Namespace) -> None:
     """Set the cost bias; files that cannot be read are left for the reading to report."""
     try:
         found = spotter.scale_logits(files, arguments.batch_size)

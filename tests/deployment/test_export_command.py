@@ -12,7 +12,7 @@ from dld_d2.deployment import TextSpotter
 
 
 def test_exporting_and_reading(biased, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(read, "setup_logger", lambda **_: None)
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda **_: None)
     at = biased.index("MODEL.WEIGHTS")
     student = tmp_path / "student.safetensors"
     arguments = ["--config-file", CONFIG, "--weights", biased[at + 1], "--output", str(student)]
@@ -61,7 +61,6 @@ def test_networks_of_a_shipped_model(tmp_path, capsys):
         (["--config-file", "a.yaml"], "--config-file and --weights"),
         (["--model", "photo_teacher"], "exported already"),
         (["--model", "a.pth", "--weights", "b.pth", "--format", "onnx"], "instead of"),
-        (["--model", "a.pth", "--format", "onnx", "--half"], "--half is of a file"),
         (["--model", "a.pth", "--format", "onnx", "--cost-bias", "1"], "set cost_bias where"),
     ],
 )

@@ -107,10 +107,10 @@ class CharacterAttention(nn.Module):
             number: (N,) int64 of the cells in the grid.
             side: S, of the grid.
         """
-        content = self.kernel(cells).unflatten(1, (self.length, -1))
+        content = self.kernel(cells).view(-1, self.length, cells.shape[1])
         if self.place is None:
             return Kernels(content, None)
-        place = self.place(cells).float().unflatten(1, (self.length, 5))
+        place = self.place(cells).float().view(-1, self.length, 5)
         centre = torch.stack([number % side, number // side], dim=1) + 0.5
         at = centre[:, None] + place[..., :2]
         steep = place[..., 2:4].clamp(-8, 4).exp()

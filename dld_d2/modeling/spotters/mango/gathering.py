@@ -16,7 +16,7 @@ from torch.utils.checkpoint import checkpoint
 from dld_d2.modeling.spotters.mango.character_attention import Kernels, attention_logits
 from dld_d2.modeling.spotters.mango.character_slices import Slices
 
-__all__ = ["Gathered", "gather_by_attention", "gather_slices"]
+__all__ = ["Gathered", "gather_by_attention", "gather_in_image", "gather_slices"]
 
 # Sums over a whole image would not fit into float16.
 _UNIT = 64.0
@@ -71,8 +71,7 @@ def gather_by_attention(
     length, pixels = kernels.content.shape[1], masks.shape[2]
     chunk = max(1, most_elements // (length * pixels))
     again = torch.is_grad_enabled() and sum(counts) > chunk
-    weights = seen[:, None].to(values.dtype) / _UNIT
-    columns = torch.cat([values * weights, weights], dim=1).transpose(1, 2)
+    columns = _columns(values, seen)
     parts, first = [], 0
     # Taken apart once: the gradient of an index is as large as what it is taken of.
     for mask, column, place, count in zip(
@@ -97,6 +96,22 @@ def gather_by_attention(
     return Gathered(*(torch.cat(values) for values in zip(*parts, strict=True)))
 
 
+def gather_in_image(
+    kernels: Kernels, masks: Tensor, values: Tensor, coordinates: Tensor, seen: Tensor
+) -> Gathered:
+    """The same for cells of one image, all at once.
+
+    Args:
+        kernels: of N cells.
+        masks: (D, P) mask features of P pixels.
+        values: (C, P).
+        coordinates: (2, P).
+        seen: (P,) bool.
+    """
+    columns = _columns(values[None], seen[None])[0]
+    return Gathered(*_gather(kernels, masks, coordinates, columns, None))
+
+
 def gather_slices(slices: Slices, values: Tensor, image_index: Tensor, length: int) -> Gathered:
     """The same where attention is 1 in the slices of characters and 0 elsewhere.
 
@@ -114,6 +129,13 @@ def gather_slices(slices: Slices, values: Tensor, image_index: Tensor, length: i
     weight = weight.index_add(0, place, torch.ones_like(place, dtype=torch.float32))
     weight = weight.view(count, length)
     return Gathered(total.view(count, length, channels), weight, weight, weight)
+
+
+def _columns(values: Tensor, seen: Tensor) -> Tensor:
+    """(B, P, C + 1): (B, C, P) features of the pixels (B, P) that are seen, and whether they are,
+    both divided by `_UNIT`."""
+    weights = seen[:, None].to(values.dtype) / _UNIT
+    return torch.cat([values * weights, weights], dim=1).transpose(1, 2)
 
 
 def _gather(

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
+from detectron2.layers import shapes_to_tensor
 from detectron2.structures import ImageList
 from torch import Tensor
+
+from dld_d2.modeling.spotters.mango.found_words import visible_part
 
 __all__ = ["Grid", "grid_of"]
 
@@ -41,7 +43,8 @@ class Grid(NamedTuple):
 
     def image_sizes(self) -> Tensor:
         """(B, 2) float32, width and height of each image."""
-        return self.extent.new_tensor([(width, height) for height, width in self.sizes])
+        sides = [side for height, width in self.sizes for side in (width, height)]
+        return shapes_to_tensor(sides, self.extent.device).view(-1, 2).to(self.extent)
 
     def cells(self, places: Tensor, image_index: Tensor) -> Tensor:
         """The cells in which places lie; those outside belong to the nearest.
@@ -69,7 +72,7 @@ class Grid(NamedTuple):
     def sample(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, S, S): the map in the middle of each cell, bilinearly."""
         height, width = self.shape
-        whole = self.extent.new_tensor([width * self.stride, height * self.stride])
+        whole = shapes_to_tensor([width * self.stride, height * self.stride], self.extent.device)
         return F.grid_sample(
             features,
             (2 * self.centres() / whole - 1).to(features.dtype),
@@ -88,7 +91,7 @@ class Grid(NamedTuple):
         """(B, 2, h, w): x and y of the map's pixels, from -1 to 1 over what the cells divide."""
         y, x = self._places()
         width, height = self.extent.unbind(dim=1)
-        x = (2 * x / width[:, None] - 1)[:, None, :].expand(-1, len(y), -1)
+        x = (2 * x / width[:, None] - 1)[:, None, :].expand(-1, y.shape[0], -1)
         y = (2 * y / height[:, None] - 1)[:, :, None].expand_as(x)
         return torch.stack([x, y], dim=1)
 
@@ -99,8 +102,7 @@ class Grid(NamedTuple):
 
     def visible(self, index: int) -> tuple[int, int]:
         """Rows and columns of the map that have their centre in an image."""
-        rows, columns = (math.ceil(side / self.stride - 0.5) for side in self.sizes[index])
-        return max(1, rows), max(1, columns)
+        return visible_part(self.sizes[index], self.stride)
 
     def _places(self) -> tuple[Tensor, Tensor]:
         """y of the map's rows and x of its columns, in pixels."""

@@ -16,6 +16,7 @@ from dld_d2.modeling.backbones.single_level import single_level_features
 from dld_d2.modeling.backbones.unused_levels import drop_other_levels
 from dld_d2.modeling.cost.multiply_adds import module_cost
 from dld_d2.modeling.cost.parts import PartCost
+from dld_d2.modeling.onnx_graphs import OnnxSpotter
 from dld_d2.modeling.recognition.encoder import ContextEncoder
 from dld_d2.modeling.recognition.positional_decoder import PositionalDecoder
 from dld_d2.modeling.recognition.reading import Reading, ScoreMap
@@ -29,17 +30,14 @@ from dld_d2.modeling.spotters.mango.detection_heads import (
     CenterLineHead,
     convolutions,
 )
-from dld_d2.modeling.spotters.mango.found_words import (
-    FoundWords,
-    find_words,
-    gather_cells,
-    vote,
-)
+from dld_d2.modeling.spotters.mango.found_words import FoundWords, find_words
 from dld_d2.modeling.spotters.mango.gathering import Gathered
 from dld_d2.modeling.spotters.mango.grid import Grid, grid_of
 from dld_d2.modeling.spotters.mango.losses import category_loss, center_line_loss, mask_loss
+from dld_d2.modeling.spotters.mango.onnx_graphs import graphs
 from dld_d2.modeling.spotters.mango.options import Options
 from dld_d2.modeling.spotters.mango.targets import center_line_targets, word_cells
+from dld_d2.modeling.spotters.mango.voting import gather_cells, vote
 from dld_d2.modeling.spotters.rows import Rows
 
 __all__ = ["MANGOSpotter"]
@@ -288,6 +286,22 @@ class MANGOSpotter(BackboneSpotter):
             seen = self.reader.attention_of(maps.reader, maps.grid, number, image)
             attention.append(seen[: 0 if rows.stand_in else None, :, :height, :width])
         return attention
+
+    def onnx(self) -> OnnxSpotter:
+        options = self.options
+        return OnnxSpotter(
+            kind="mango",
+            graphs=graphs(self),
+            settings={
+                "score_threshold": options.score_threshold,
+                "center_threshold": options.center_threshold,
+                "category_threshold": options.category_threshold,
+                "min_area": options.min_area,
+                "unclip_ratio": options.unclip_ratio,
+                "stride": self.backbone.output_shape()[self.in_feature].stride,
+                "length": min(self.max_length, self.reader.length),
+            },
+        )
 
     def image_cost(self, image: Tensor) -> list[PartCost]:
         backbone, level, reader = self.backbone, self.in_feature, self.reader

@@ -6,8 +6,9 @@ import torch
 from mango_spotter import scenes, targets_and_grid
 
 from dld_d2.evaluation.geometry import compute_overlaps
-from dld_d2.modeling.spotters.mango.found_words import find_words, gather_cells, vote
+from dld_d2.modeling.spotters.mango.found_words import find_words
 from dld_d2.modeling.spotters.mango.targets import center_line_targets, word_cells
+from dld_d2.modeling.spotters.mango.voting import gather_cells, vote
 from dld_d2.structures.vocabulary import Vocabulary
 
 A, B, C, END = range(4)
