@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dld_d2.deployment.result import SpottingResult, Word
+from dld_d2.deployment.result import SpottingResult
+from dld_d2.deployment.result_entry import result_entry, word_entry
 from dld_d2.evaluation.submission import write_submission
 
 __all__ = ["FORMATS", "Reading", "unique_stems", "write_results"]
@@ -86,7 +87,7 @@ def _write_csv(folder: Path, readings: Sequence[Reading], *_: Any) -> Path:
         writer = csv.writer(stream)
         writer.writerow(["file", "word", "text", "score", "detection_score", "polygon"])
         for one in readings:
-            for number, word in enumerate(map(_described, one.result)):
+            for number, word in enumerate(map(word_entry, one.result)):
                 points = " ".join(f"{value:.10g}" for point in word["polygon"] for value in point)
                 scores = word["score"], word["detection_score"]
                 writer.writerow([one.file, number, word["text"], *scores, points])
@@ -106,27 +107,8 @@ def _in_archive(stem: str) -> str:
 
 
 def _entry(one: Reading) -> dict[str, Any]:
-    result = one.result
-    height, width = result.image_size
-    return {
-        "file": one.file,
-        "width": width,
-        "height": height,
-        "scale": round(result.scale, 6),
-        "relative_cost": round(result.relative_cost, 6),
-        **({"tiles": len(result.tiles)} if result.tiles else {}),
-        "words": [_described(word) for word in result],
-        **({"picture": one.picture} if one.picture else {}),
-    }
-
-
-def _described(word: Word) -> dict[str, Any]:
-    return {
-        "text": word.text,
-        "score": round(word.score, 4),
-        "detection_score": round(word.detection_score, 4),
-        "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in word.polygon],
-    }
+    picture = {"picture": one.picture} if one.picture else {}
+    return {"file": one.file, **result_entry(one.result), **picture}
 
 
 FORMATS = {"json": _write_json, "csv": _write_csv, "rrc": _write_rrc}

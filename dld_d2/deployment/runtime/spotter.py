@@ -61,6 +61,8 @@ class OnnxSpotter:
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # Else a plan of the memory would be kept for every size of image and number of words.
+        options.enable_mem_pattern = False
         networks = {
             name: _session(folder / f"{name}.onnx", options, providers)
             for name in self.description.graphs
