@@ -29,6 +29,7 @@ from dld_d2.deployment.budget import Budget, choose_cost_bias
 from dld_d2.deployment.model_file import load_spotter
 from dld_d2.deployment.pretrained import DEFAULT, weights_file
 from dld_d2.deployment.result import SpottingResult, Tile, words_of
+from dld_d2.deployment.scale_prior import check_scale_prior
 from dld_d2.deployment.tiles import Box, check_tiles, merge_tiles, tile_boxes, tile_side
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.modeling.cost.parts import CostTable, PartCost, Workload
@@ -171,6 +172,23 @@ class TextSpotter:
         if not isfinite(value):
             raise ValueError(f"a cost bias must be a finite number, got {value}")
         self._policy().cost_bias = float(value)
+
+    @property
+    def scale_prior(self) -> np.ndarray | None:
+        """What is known of the scales before an image is looked at, (k,) float32: added to the
+        selector's logits, so that they are log probabilities but for a constant. None for nothing.
+
+        Raises:
+            ValueError: if the model does not choose scales by a selector, or on setting another
+                number of values, or such as are not finite.
+        """
+        prior = self._policy().prior
+        return None if prior is None else prior.numpy()
+
+    @scale_prior.setter
+    def scale_prior(self, value: np.ndarray | None) -> None:
+        value = check_scale_prior(value, len(self.scales))
+        self._policy().prior = None if value is None else torch.from_numpy(value)
 
     @property
     def tiles(self) -> int | str | None:

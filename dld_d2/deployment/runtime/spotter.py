@@ -14,6 +14,7 @@ from dld_d2.data.images import ImageLike, as_bgr, describe_image
 from dld_d2.deployment.result import SpottingResult
 from dld_d2.deployment.runtime.description import Description
 from dld_d2.deployment.runtime.resizing import full_size, resize, resize_uint8
+from dld_d2.deployment.scale_prior import check_scale_prior
 from dld_d2.structures.sizes import scaled_size
 from dld_d2.structures.word import Word
 
@@ -75,6 +76,7 @@ class OnnxSpotter:
         )
         choice = self.description.choice
         self.cost_bias = choice.cost_bias if choice else 0.0
+        self._prior: np.ndarray | None = None
         self._mean = np.array(self.description.pixel_mean, dtype=np.float32)[:, None, None]
         self._std = np.array(self.description.pixel_std, dtype=np.float32)[:, None, None]
 
@@ -105,6 +107,25 @@ class OnnxSpotter:
             )
         )
         return SpottingResult(words, size, full.shape[1:], scale, cost)
+
+    @property
+    def scales(self) -> tuple[float, ...]:
+        """See `TextSpotter`."""
+        choice = self.description.choice
+        return (1.0,) if choice is None else choice.scales
+
+    @property
+    def scale_prior(self) -> np.ndarray | None:
+        """See `TextSpotter`."""
+        if self._selector is None:
+            raise ValueError("this model has no resolution selector")
+        return self._prior
+
+    @scale_prior.setter
+    def scale_prior(self, value: np.ndarray | None) -> None:
+        if self._selector is None:
+            raise ValueError("this model has no resolution selector")
+        self._prior = check_scale_prior(value, len(self.scales))
 
     def scale_logits(self, image: ImageLike) -> np.ndarray:
         """What the selector thinks of an image's scales, (k,) float32, without a cost bias.
@@ -137,6 +158,8 @@ class OnnxSpotter:
         if not isfinite(self.cost_bias):
             raise ValueError(f"a cost bias must be a finite number, got {self.cost_bias}")
         logits = self._logits(full)
+        if self._prior is not None:
+            logits = logits + self._prior
         return int((logits - self.cost_bias * np.array(choice.relative_cost)).argmax())
 
     def _logits(self, full: np.ndarray) -> np.ndarray:

@@ -79,10 +79,14 @@ class DynamicScale(ScalePolicy):
         super().__init__()
         self.selector = selector
         self.cost_bias = cost_bias
+        self.prior: Tensor | None = None  # (k,), is added to the logits at inference
 
     def logits(self, images: ImageList) -> Tensor:
         return self.selector(images.tensor, images.image_sizes)
 
     @torch.no_grad()
     def choose(self, images: ImageList, relative_cost: Tensor) -> Tensor:
-        return select(self.logits(images), self.cost_bias, relative_cost)
+        logits = self.logits(images)
+        if self.prior is not None:
+            logits = logits + self.prior.to(logits)
+        return select(logits, self.cost_bias, relative_cost)
