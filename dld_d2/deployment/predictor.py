@@ -182,13 +182,11 @@ class TextSpotter:
             ValueError: if the model does not choose scales by a selector, or on setting another
                 number of values, or such as are not finite.
         """
-        prior = self._policy().prior
-        return None if prior is None else prior.numpy()
+        return self._policy().prior
 
     @scale_prior.setter
     def scale_prior(self, value: np.ndarray | None) -> None:
-        value = check_scale_prior(value, len(self.scales))
-        self._policy().prior = None if value is None else torch.from_numpy(value)
+        self._policy().prior = check_scale_prior(value, len(self.scales))
 
     @property
     def tiles(self) -> int | str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from detectron2.structures import ImageList
 from torch import Tensor, nn
@@ -79,7 +80,7 @@ class DynamicScale(ScalePolicy):
         super().__init__()
         self.selector = selector
         self.cost_bias = cost_bias
-        self.prior: Tensor | None = None  # (k,), is added to the logits at inference
+        self.prior: np.ndarray | None = None  # (k,) float32, is added to the logits at inference
 
     def logits(self, images: ImageList) -> Tensor:
         return self.selector(images.tensor, images.image_sizes)
@@ -88,5 +89,5 @@ class DynamicScale(ScalePolicy):
     def choose(self, images: ImageList, relative_cost: Tensor) -> Tensor:
         logits = self.logits(images)
         if self.prior is not None:
-            logits = logits + self.prior.to(logits)
+            logits = logits + torch.from_numpy(self.prior).to(logits)
         return select(logits, self.cost_bias, relative_cost)
