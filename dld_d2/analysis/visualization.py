@@ -6,6 +6,7 @@ writes them.
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -238,10 +239,12 @@ def _font_size(image: np.ndarray) -> int:
 @lru_cache(maxsize=8)
 def _font(size: int) -> ImageFont.FreeTypeFont:
     # matplotlib carries DejaVu Sans, which has the Latin, Greek, Cyrillic, Arabic and Hebrew
-    # scripts, so that labels look alike on every machine.
-    import matplotlib
-
-    path = Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf"
+    # scripts, so that labels look alike on every machine. Without it, as where networks are run
+    # without PyTorch, Pillow's own font has the Latin letters.
+    package = importlib.util.find_spec("matplotlib")
+    if package is None:
+        return ImageFont.load_default(size)
+    path = Path(package.origin).parent / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
     return ImageFont.truetype(str(path), size)
 
 

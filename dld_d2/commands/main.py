@@ -8,6 +8,7 @@ import sys
 from collections.abc import Mapping, Sequence
 
 import dld_d2
+from dld_d2.commands.extras import package_of, remedy
 
 __all__ = ["main", "run_command"]
 
@@ -18,7 +19,7 @@ COMMANDS = {
     "serve": ("dld_d2.commands.serve:main", "read photographs for others, over HTTP"),
     "evaluate": ("dld_d2.evaluation.cli:main", "score a text spotter by the ICDAR protocols"),
     "train": ("dld_d2.commands.train:main", "train or evaluate a text spotter, or distil one"),
-    "export": ("dld_d2.commands.export:main", "write a trained model as one file"),
+    "export": ("dld_d2.commands.export:main", "write a trained model as one file, or as networks"),
     "check": ("dld_d2.commands.check:main", "compare the shipped models with their cards"),
 }
 
@@ -45,7 +46,7 @@ def run_command(
         argv: arguments; those of this process if None.
 
     Returns:
-        The exit status that the function returns.
+        The exit status that the function returns; 2 if it needs a package that is not installed.
     """
     width = max(map(len, commands))
     lines = [f"  {name:<{width}}  {line}" for name, (_, line) in commands.items()]
@@ -59,11 +60,19 @@ def run_command(
     )
     name, *arguments = parser.parse_args(argv).words
     module, _, function = commands[name][0].partition(":")
-    run = getattr(importlib.import_module(module), function)
     # The command's own parser takes the name that its usage shows from there.
     program, sys.argv[0] = sys.argv[0], f"{parser.prog} {name}"
     try:
-        return run(arguments)
+        return getattr(importlib.import_module(module), function)(arguments)
+    except ModuleNotFoundError as error:
+        if remedy(error) is None:
+            raise
+        print(
+            f"error: `{parser.prog} {name}` needs {package_of(error)}, which is not installed: "
+            f"{remedy(error)}",
+            file=sys.stderr,
+        )
+        return 2
     finally:
         sys.argv[0] = program
 

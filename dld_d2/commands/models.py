@@ -3,15 +3,69 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from detectron2.config import CfgNode
+from dld_d2.commands.errors import UsageError
+from dld_d2.commands.extras import package_of, remedy
+from dld_d2.deployment.image_reader import ImageReader
 
-from dld_d2.deployment.model_file import load_spotter
-from dld_d2.deployment.predictor import TextSpotter
-from dld_d2.deployment.pretrained import find_model
-from dld_d2.engine.setup import setup_cfg
+if TYPE_CHECKING:
+    from detectron2.config import CfgNode
 
-__all__ = ["open_spotter"]
+    from dld_d2.deployment.predictor import TextSpotter
+
+__all__ = ["open_reader", "open_spotter"]
+
+
+def open_reader(
+    model: str | None,
+    config_file: str | None,
+    opts: Sequence[str],
+    *,
+    cost_bias: float | None = None,
+    tiles: int | str | None = None,
+    threads: int | None = None,
+    log: bool = False,
+) -> ImageReader:
+    """As `open_spotter`, and by ONNX Runtime if `model` is a folder of networks.
+
+    Args:
+        threads: on the CPU; None for as many as it has cores.
+        log: show what is logged, which goes to standard output.
+
+    Raises:
+        UsageError: for overrides of networks, and where the model needs PyTorch and there is none.
+        ValueError, OSError: as `open_spotter` and `OnnxSpotter` do.
+    """
+    if model and Path(model).is_dir():
+        if opts:
+            raise UsageError(
+                f"--opts: {model} holds networks, whose configuration is fixed; export them again "
+                "with the overrides"
+            )
+        from dld_d2.deployment.runtime import OnnxSpotter
+
+        return OnnxSpotter(model, threads=threads or 0, cost_bias=cost_bias, tiles=tiles)
+    try:
+        import torch
+        from detectron2.utils.logger import setup_logger
+
+        if log:
+            setup_logger(name="fvcore")
+            setup_logger(name="dld_d2", abbrev_name="dld_d2")
+        _, spotter = open_spotter(model, config_file, opts, cost_bias=cost_bias, tiles=tiles)
+    except ModuleNotFoundError as error:
+        if remedy(error) is None:
+            raise
+        raise UsageError(
+            f"{model or config_file}: reading by this model needs {package_of(error)}, which is "
+            f"not installed: {remedy(error)}; without it, name the folder that "
+            "`dld-d2 export --format onnx` made of the model"
+        ) from None
+    if threads is not None:
+        torch.set_num_threads(threads)
+    return spotter
 
 
 def open_spotter(
@@ -34,6 +88,12 @@ def open_spotter(
     Raises:
         ValueError, OSError: as `find_model`, `load_spotter`, `setup_cfg` and `TextSpotter` do.
     """
+    # PyTorch takes seconds to load, and reading by networks does without.
+    from dld_d2.deployment.model_file import load_spotter
+    from dld_d2.deployment.predictor import TextSpotter
+    from dld_d2.deployment.pretrained import find_model
+    from dld_d2.engine.setup import setup_cfg
+
     if model:
         cfg, loaded = load_spotter(find_model(model), opts)
         return cfg, TextSpotter(cfg, cost_bias=cost_bias, tiles=tiles, model=loaded)

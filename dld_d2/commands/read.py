@@ -25,7 +25,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from detectron2.utils.logger import setup_logger
 
 from dld_d2.analysis.visualization import DrawnWord, LegendEntry, add_legend, draw_words
 from dld_d2.commands.arguments import (
@@ -38,13 +37,14 @@ from dld_d2.commands.arguments import (
 )
 from dld_d2.commands.console import messages, progress
 from dld_d2.commands.errors import UsageError, ends_in_one_line
-from dld_d2.commands.models import open_spotter
+from dld_d2.commands.models import open_reader
 from dld_d2.commands.pictures import enlargement, write_picture
 from dld_d2.commands.results import FORMATS, Reading, UniqueStems, write_results
 from dld_d2.data.images import as_bgr
 from dld_d2.deployment.image_paths import find_images
-from dld_d2.deployment.predictor import SpottingResult, TextSpotter
+from dld_d2.deployment.image_reader import ImageReader
 from dld_d2.deployment.pretrained import DEFAULT
+from dld_d2.deployment.result import SpottingResult
 from dld_d2.deployment.sources import Source, find_sources, images_of, read_sources
 from dld_d2.deployment.tiles import check_tiles
 from dld_d2.deployment.video import is_video
@@ -58,9 +58,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
     if arguments.output is None:
         return print_words(arguments)
-    # Detectron2 logs to standard output, which is for the words where they are printed.
-    setup_logger(name="fvcore")
-    setup_logger(name="dld_d2", abbrev_name="dld_d2")
     return write_words(arguments)
 
 
@@ -124,6 +121,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="N",
         help="of a video, that are looked at; those that hardly differ from the last one are not "
         "read again (default %(default).3g)",
+    )
+    parser.add_argument(
+        "--threads",
+        type=at_least(1),
+        metavar="N",
+        help="on the CPU (default: as many as it has cores)",
     )
     parser.add_argument("--no-pictures", action="store_true", help="write no pictures")
     add_overrides(parser)
@@ -247,14 +250,17 @@ def write_words(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def prepared_spotter(arguments: argparse.Namespace, sources: Sequence[Source]) -> TextSpotter:
+def prepared_spotter(arguments: argparse.Namespace, sources: Sequence[Source]) -> ImageReader:
     """The model that was asked for, with its overrides."""
-    _, spotter = open_spotter(
+    spotter = open_reader(
         arguments.model,
         arguments.config_file,
         arguments.opts,
         cost_bias=arguments.cost_bias,
         tiles=arguments.tiles,
+        threads=arguments.threads,
+        # Words that are printed have standard output for themselves.
+        log=arguments.output is not None,
     )
     if arguments.confidence_threshold is not None:
         spotter.score_threshold = arguments.confidence_threshold
@@ -264,7 +270,7 @@ def prepared_spotter(arguments: argparse.Namespace, sources: Sequence[Source]) -
 
 
 def meet_target(
-    spotter: TextSpotter, sources: Sequence[Source], arguments: argparse.Namespace
+    spotter: ImageReader, sources: Sequence[Source], arguments: argparse.Namespace
 ) -> None:
     """Set the cost bias; files that cannot be read are left for the reading to report."""
     for source in sources:

@@ -9,11 +9,12 @@ import numpy as np
 from detectron2.config import CfgNode
 from detectron2.data import transforms as T
 
+from dld_d2.structures.sizes import check_not_too_thin
+
 __all__ = [
     "RandomColorJitter",
     "RandomCropKeepingInstances",
     "ResizeShortestEdge",
-    "TooThinError",
     "build_augmentations",
     "varies",
 ]
@@ -128,10 +129,6 @@ class RandomColorJitter(T.Augmentation):
         return T.ColorTransform(partial(cv2.transform, m=np.hstack([matrix, offset])))
 
 
-class TooThinError(ValueError):
-    """An image is so long and thin that its short side would vanish."""
-
-
 class ResizeShortestEdge(T.ResizeShortestEdge):
     """Detectron2's, but it says so where nothing of an image would be left."""
 
@@ -141,13 +138,8 @@ class ResizeShortestEdge(T.ResizeShortestEdge):
             TooThinError: if nothing would.
         """
         transform = super().get_transform(image)
-        if isinstance(transform, T.ResizeTransform) and min(transform.new_h, transform.new_w) < 1:
-            height, width = image.shape[:2]
-            raise TooThinError(
-                f"an image of {width} x {height} pixels is too long and thin: at a long side of "
-                f"{max(transform.new_h, transform.new_w)} nothing is left of its short one; leave "
-                "it out, or cut it into pieces"
-            )
+        if isinstance(transform, T.ResizeTransform):
+            check_not_too_thin(image.shape[:2], (transform.new_h, transform.new_w))
         return transform
 
 

@@ -14,10 +14,11 @@ from detectron2.data import transforms as T
 from detectron2.structures import Instances
 
 from dld_d2.data.aug_input import TextAugInput
-from dld_d2.data.augmentation import TooThinError, build_augmentations
+from dld_d2.data.augmentation import build_augmentations
 from dld_d2.data.images import read_image
 from dld_d2.data.report import AnnotationError
 from dld_d2.structures.polygons import Polygons
+from dld_d2.structures.sizes import TooThinError
 from dld_d2.structures.vocabulary import Vocabulary
 
 __all__ = ["TextDatasetMapper", "image_to_tensor", "load_image"]

@@ -7,7 +7,6 @@ from itertools import islice
 from typing import Any
 
 import numpy as np
-import torch
 
 from dld_d2.data.images import ImageLike, describe_image
 
@@ -63,14 +62,16 @@ def run_in_batches(
     prepare: Callable[[Any], dict[str, Any]],
     images: Iterable[Any],
     batch_size: int,
+    out_of_memory: type[Exception] = MemoryError,
 ) -> Iterator[Any]:
     """Call a function on all images, in batches of similar sizes.
 
     Args:
         function: gives a result for each of the inputs it gets.
-        prepare: makes of an image an input with "image", a (3, H, W) tensor, and "name".
+        prepare: makes of an image an input with "image", (3, H, W), and "name".
         images: whatever `prepare` takes; they are read as results are asked for.
         batch_size: inputs in a call, at most.
+        out_of_memory: what `function` raises where the device's memory does not hold its inputs.
 
     Yields:
         For each image in order its result; or the OSError or ValueError that `prepare` raised; or
@@ -83,10 +84,16 @@ def run_in_batches(
     if batch_size < 1:
         raise ValueError(f"a batch has at least 1 image, got a batch size of {batch_size}")
     check_several(images)
-    return _run(function, prepare, iter(images), batch_size)
+    return _run(function, prepare, iter(images), batch_size, out_of_memory)
 
 
-def _run(function: Callable, prepare: Callable, images: Iterator, batch_size: int) -> Iterator:
+def _run(
+    function: Callable,
+    prepare: Callable,
+    images: Iterator,
+    batch_size: int,
+    out_of_memory: type[Exception],
+) -> Iterator:
     ahead = 1 if batch_size == 1 else _READ_AHEAD * batch_size
     while chunk := list(islice(images, ahead)):
         results = [_attempt(prepare, image) for image in chunk]
@@ -94,7 +101,7 @@ def _run(function: Callable, prepare: Callable, images: Iterator, batch_size: in
         sizes = [tuple(results[i]["image"].shape[-2:]) for i in good]
         for batch in similar_sizes(sizes, batch_size):
             members = [good[i] for i in batch]
-            done = _within_memory(function, [results[i] for i in members])
+            done = _within_memory(function, [results[i] for i in members], out_of_memory)
             for i, result in zip(members, done, strict=True):
                 results[i] = result
         yield from results
@@ -107,11 +114,13 @@ def _attempt(prepare: Callable, image: Any) -> Any:
         return error
 
 
-def _within_memory(function: Callable, inputs: list[dict[str, Any]]) -> Sequence[Any]:
+def _within_memory(
+    function: Callable, inputs: list[dict[str, Any]], out_of_memory: type[Exception]
+) -> Sequence[Any]:
     """Run a batch, or its images one by one if the device's memory does not hold them together."""
     try:
         return function(inputs)
-    except torch.cuda.OutOfMemoryError:
+    except out_of_memory:
         if len(inputs) == 1:
             return [
                 MemoryError(
@@ -120,4 +129,4 @@ def _within_memory(function: Callable, inputs: list[dict[str, Any]]) -> Sequence
                 )
             ]
     # Only here has the failed pass been let go of.
-    return [result for item in inputs for result in _within_memory(function, [item])]
+    return [r for item in inputs for r in _within_memory(function, [item], out_of_memory)]

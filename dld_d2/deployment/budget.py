@@ -12,12 +12,9 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import pairwise
 
-import torch
-from torch import Tensor
+import numpy as np
 
-from dld_d2.modeling.selection.selector import select
-
-__all__ = ["Budget", "choose_cost_bias"]
+__all__ = ["Budget", "choose_cost_bias", "choose_scales"]
 
 
 @dataclass(frozen=True)
@@ -35,12 +32,30 @@ class Budget:
     shares: tuple[float, ...]
 
 
-def choose_cost_bias(logits: Tensor, relative_cost: Tensor, target_cost: float) -> Budget:
+def choose_scales(logits: np.ndarray, cost_bias: float, relative_cost: np.ndarray) -> np.ndarray:
+    """Which scale each image is read at.
+
+    Args:
+        logits: (N, k).
+        cost_bias: b.
+        relative_cost: (k,).
+
+    Returns:
+        (N,) int64, argmax_i(logits_i - b * relative_cost_i), in single precision, as by
+        `dld_d2.modeling.selection.selector.select`.
+    """
+    logits = np.asarray(logits, dtype=np.float32)
+    if cost_bias:
+        logits = logits - np.float32(cost_bias) * np.asarray(relative_cost, dtype=np.float32)
+    return logits.argmax(axis=1)
+
+
+def choose_cost_bias(logits: np.ndarray, relative_cost: np.ndarray, target_cost: float) -> Budget:
     """The bias whose mean cost is closest to the target without being above.
 
     Args:
-        logits: (N, k), of N images, as inference computes them.
-        relative_cost: (k,), of the candidates.
+        logits: (N, k) float32, of N images, as inference computes them; a tensor on the CPU does.
+        relative_cost: (k,) float32, of the candidates.
         target_cost: wanted mean relative cost.
 
     Returns:
@@ -52,22 +67,23 @@ def choose_cost_bias(logits: Tensor, relative_cost: Tensor, target_cost: float) 
     """
     if len(logits) == 0:
         raise ValueError("a cost bias is chosen on images, and there are none")
-    if not torch.isfinite(logits).all():
+    logits = np.asarray(logits, dtype=np.float32)
+    costs = np.asarray(relative_cost, dtype=np.float32).astype(np.float64)
+    if not np.isfinite(logits).all():
         raise ValueError("the selector's logits are not finite: its weights are of no use")
-    cheapest, dearest = relative_cost.min().item(), relative_cost.max().item()
+    cheapest, dearest = float(costs.min()), float(costs.max())
     if not cheapest - 1e-6 <= target_cost <= dearest + 1e-6:  # users round what they are told
         raise ValueError(
             f"a mean relative cost of {target_cost:g} is out of reach: the candidate scales allow "
             f"{cheapest:.4f} to {dearest:.4f}"
         )
     target_cost = max(target_cost, cheapest) + 1e-9  # means of equal costs are rounded too
-    costs = relative_cost.double()
 
     @cache
     def mean_cost(bias: float) -> float:
-        return costs[select(logits, bias, relative_cost)].mean().item()
+        return float(costs[choose_scales(logits, bias, costs)].mean())
 
-    changes = _changes(logits, relative_cost)
+    changes = _changes(logits, costs)
     # Between each two changes, and beyond the first and last, one bias stands for all.
     edges = [changes[0] - _beyond(changes[0]), *changes, changes[-1] + _beyond(changes[-1])]
     steps = [(low + high) / 2 for low, high in pairwise(edges)]
@@ -82,19 +98,19 @@ def choose_cost_bias(logits: Tensor, relative_cost: Tensor, target_cost: float) 
     bias = 0.0 if low < 0 < high else (low + high) / 2
     if mean_cost(bias) != reached:
         bias = steps[first]
-    choice = select(logits, bias, relative_cost)
-    shares = torch.bincount(choice, minlength=len(relative_cost)).double() / len(logits)
+    choice = choose_scales(logits, bias, costs)
+    shares = np.bincount(choice, minlength=len(costs)) / len(logits)
     return Budget(bias, reached, tuple(shares.tolist()))
 
 
-def _changes(logits: Tensor, relative_cost: Tensor) -> list[float]:
+def _changes(logits: np.ndarray, costs: np.ndarray) -> list[float]:
     """All values of b, ascending, at which two candidates of an image are level."""
-    i, j = torch.triu_indices(len(relative_cost), len(relative_cost), offset=1)
-    differ = relative_cost[i] != relative_cost[j]
+    i, j = np.triu_indices(len(costs), k=1)
+    differ = costs[i] != costs[j]
     i, j = i[differ], j[differ]
-    logits, relative_cost = logits.double(), relative_cost.double()
-    level = (logits[:, i] - logits[:, j]) / (relative_cost[i] - relative_cost[j])
-    return torch.unique(level).tolist() or [0.0]
+    logits = logits.astype(np.float64)
+    level = (logits[:, i] - logits[:, j]) / (costs[i] - costs[j])
+    return np.unique(level).tolist() or [0.0]
 
 
 def _beyond(bias: float) -> float:

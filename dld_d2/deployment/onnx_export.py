@@ -20,10 +20,10 @@ import dld_d2
 from dld_d2.deployment.runtime.description import Choice, Description
 from dld_d2.engine.config_sources import ConfigError
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
+from dld_d2.modeling.onnx_graphs import OnnxGraph
 from dld_d2.modeling.selection.policies import DynamicScale
 from dld_d2.modeling.selection.selector import ResolutionSelector
 from dld_d2.modeling.spotters.contract import Spotter
-from dld_d2.modeling.spotters.onnx_graphs import OnnxGraph
 
 __all__ = ["OPSET", "save_onnx"]
 

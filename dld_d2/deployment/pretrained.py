@@ -12,9 +12,7 @@ import os
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from dld_d2.engine.weights_file import DamagedFileError
+from dld_d2.structures.errors import DamagedFileError
 
 __all__ = ["DEFAULT", "card", "find_model", "names", "weights_file"]
 
@@ -72,6 +70,8 @@ def card(name: str) -> dict[str, Any]:
         ValueError: if there is no such model, or naming the file, if it is no card.
         FileNotFoundError: if the model has none.
     """
+    import yaml  # which reading by networks does without
+
     path = _path(name).with_suffix(".yaml")
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))

@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from dld_d2.engine.config_sources import ConfigError
+from dld_d2.structures.errors import DamagedFileError, WeightsError
 from dld_d2.structures.files import refuse_special
 
 __all__ = [
@@ -49,14 +49,6 @@ _HEADER_LIMIT = 10_000_000  # bytes; a hundred thousand tensors need no more
 # `bytearray(3_000_000_000)` is the one call that PyTorch's safe reader makes for a file and that
 # takes memory at once. Nothing of ours holds one.
 _BYTEARRAY = re.compile(rb"c(builtins|__builtin__)\nbytearray\n")
-
-
-class WeightsError(ConfigError):
-    """A file of weights, or an exported model, that cannot be used. The message names the file."""
-
-
-class DamagedFileError(WeightsError):
-    """A file that is not, or not as a whole, what was once written."""
 
 
 def read_pth(path: str | os.PathLike[str]) -> Any:

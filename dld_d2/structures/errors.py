@@ -14,7 +14,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import ParamSpec
 
-__all__ = ["ConfigError", "UsageError", "ends_in_one_line", "is_error_of_use", "one_line"]
+__all__ = [
+    "ConfigError",
+    "DamagedFileError",
+    "UsageError",
+    "WeightsError",
+    "ends_in_one_line",
+    "is_error_of_use",
+    "one_line",
+]
 
 P = ParamSpec("P")
 
@@ -37,6 +45,14 @@ class UsageError(ValueError):
 
 class ConfigError(UsageError):
     """A configuration that cannot be used. The message names the file or key, and the remedy."""
+
+
+class WeightsError(ConfigError):
+    """A file of weights, or an exported model, that cannot be used. The message names the file."""
+
+
+class DamagedFileError(WeightsError):
+    """A file that is not, or not as a whole, what was once written."""
 
 
 def is_error_of_use(error: BaseException) -> bool:

@@ -47,6 +47,39 @@ def test_scoring_needs_no_pytorch():
     assert not modules & {"torch", "detectron2"}
 
 
+@pytest.mark.parametrize(
+    ("arguments", "missing", "told"),
+    [
+        (["train"], ("torch", "torchvision", "detectron2"), "pip install 'dld_d2[train]'"),
+        (["train"], ("detectron2",), "needs detectron2, which is not installed: python tools/"),
+        (["export"], ("torch", "detectron2"), "pip install 'dld_d2[train]'"),
+        (["check"], ("yaml",), "needs yaml, which is not installed: pip install 'dld_d2[train]'"),
+        (["read", "README.md"], ("torch",), "photo_teacher: reading by this model needs torch"),
+        (
+            ["read", "README.md"],
+            ("cv2",),
+            "needs cv2, which is not installed: pip install",
+        ),
+        (["read", "x.png", "--model", "docs"], ("onnxruntime",), "pip install 'dld_d2[runtime]'"),
+    ],
+)
+def test_a_package_that_is_missing_is_told_in_a_line(arguments, missing, told):
+    code = (
+        f"import sys\nfor name in {missing}: sys.modules[name] = None\n"
+        "from dld_d2.commands.main import main\n"
+        f"sys.exit(main({arguments}))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 2
+    assert told in done.stderr and done.stderr.count("\n") == 1, done.stderr
+
+
+def test_a_module_of_ours_that_is_missing_is_a_bug(monkeypatch):
+    monkeypatch.setitem(sys.modules, "dld_d2.evaluation.cli", None)
+    with pytest.raises(ModuleNotFoundError, match=r"dld_d2\.evaluation\.cli"):
+        dispatcher.main(["evaluate"])
+
+
 def test_version(capsys):
     assert ended("--version") == 0
     assert capsys.readouterr().out == f"dld_d2 {dld_d2.__version__}\n"

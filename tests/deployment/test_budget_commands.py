@@ -82,7 +82,7 @@ def test_the_tool_says_what_is_wrong(student, files, tmp_path, capsys):
 
 
 def test_reading_meets_a_target(student, files, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(read, "setup_logger", lambda **_: None)
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda **_: None)
     out = ["--output", str(tmp_path), "--no-pictures", "--batch-size", "4"]
     inputs = ["--model", student, "--input", *files, "missing.png"]
     assert read.main([*inputs, *out, "--target-cost", "0.4"]) == 1

@@ -12,7 +12,7 @@ from dld_d2.deployment import TextSpotter
 
 
 def test_exporting_and_reading(biased, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(read, "setup_logger", lambda **_: None)
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda **_: None)
     at = biased.index("MODEL.WEIGHTS")
     student = tmp_path / "student.safetensors"
     arguments = ["--config-file", CONFIG, "--weights", biased[at + 1], "--output", str(student)]

@@ -1,6 +1,8 @@
 """Exported networks read what the model they were made of reads."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import cv2
@@ -9,6 +11,7 @@ import pytest
 import torch
 from detectron2.modeling import build_model
 
+from dld_d2.commands import read
 from dld_d2.deployment import TextSpotter
 from dld_d2.deployment.model_file import load_spotter
 from dld_d2.deployment.onnx_export import save_onnx
@@ -28,6 +31,7 @@ from dld_d2.deployment.runtime import OnnxSpotter, pp_ocr
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 SIZE = ("INPUT.MIN_SIZE_TEST", "352")
+SIZES = ((300, 400), (333, 517), (700, 450))
 
 
 def page(height=300, width=400):
@@ -107,10 +111,11 @@ def test_the_selector_chooses_the_same(student):
     runtime = OnnxSpotter(folder)
     rng = np.random.default_rng(0)
     chosen = set()
-    for size in ((300, 400), (333, 517), (700, 450)):
+    for size in SIZES:
         image = cv2.add(page(*size), rng.integers(0, 60, (*size, 3), dtype=np.uint8))
         (logits,) = spotter.scale_logits([image])
-        np.testing.assert_allclose(runtime.scale_logits(image), logits, atol=2e-3)
+        (mine,) = runtime.scale_logits([image])
+        np.testing.assert_allclose(mine, logits, atol=2e-3)
         for bias in (0.0, 40.0, -40.0):
             spotter.cost_bias = runtime.cost_bias = bias
             expected = spotter(image)
@@ -133,7 +138,7 @@ def test_a_prior_of_the_scales(student):
             np.testing.assert_array_equal(reader.scale_prior, prior)
             assert reader(page()).scale == scales[index]
             # It is no part of what the selector thinks.
-            logits = reader.scale_logits([page()] if reader is spotter else page())
+            logits = reader.scale_logits([page()])
             assert np.abs(np.array(list(logits))).max() < 500
     for reader in (spotter, runtime):
         for wrong in (prior[1:], prior * np.nan):
@@ -141,6 +146,86 @@ def test_a_prior_of_the_scales(student):
                 reader.scale_prior = wrong
         reader.scale_prior = None
     same(runtime(page()), spotter(page()))
+
+
+def test_many_images_and_a_target_cost(student, tmp_path):
+    spotter, folder = student
+    rng = np.random.default_rng(0)
+    images = [
+        cv2.add(page(*size), rng.integers(0, 60, (*size, 3), dtype=np.uint8)) for size in SIZES
+    ]
+    runtime = OnnxSpotter(folder)
+    low, high = min(runtime.description.choice.relative_cost), max(spotter.model.relative_cost)
+    target = float(low + high) / 2
+    budget = runtime.set_target_cost(images, target)
+    assert budget.shares == spotter.set_target_cost(images, target).shares
+    assert budget.mean_cost <= target
+    missing = tmp_path / "missing.png"
+    mine = list(runtime.predict_many([*images, missing], batch_size=2))
+    theirs = list(spotter.predict_many([*images, missing], batch_size=1))
+    assert isinstance(mine.pop(), FileNotFoundError) and theirs.pop()
+    for found, expected in zip(mine, theirs, strict=True):
+        same(found, expected)
+    assert OnnxSpotter(folder, cost_bias=3.5).cost_bias == 3.5
+    with pytest.raises(ValueError, match="finite"):
+        runtime.cost_bias = float("nan")
+
+
+def test_tiles_and_a_threshold(teacher):
+    spotter, folder = teacher
+    runtime, image = OnnxSpotter(folder, tiles=300), page(500, 700)
+    spotter.tiles = 300
+    try:
+        expected = spotter(image)
+        assert len(expected.tiles) > 1
+        same(runtime(image), expected)
+    finally:
+        spotter.tiles = None
+    runtime.tiles = None
+    scores = sorted(word.detection_score for word in runtime(image))
+    runtime.score_threshold = (scores[0] + scores[-1]) / 2
+    assert (
+        0 < len(runtime(image)) == sum(s >= runtime.score_threshold for s in scores) < len(scores)
+    )
+    with pytest.raises(ValueError, match=r"in \[0, 1\]"):
+        runtime.score_threshold = 1.5
+    with pytest.raises(ValueError, match="too long and thin"):
+        runtime(np.zeros((1, 20000, 3), np.uint8))
+
+
+def test_the_command_reads_the_same_without_pytorch(teacher, tmp_path):
+    photo = next((REPOSITORY / "tools" / "demo_page" / "photographs").glob("*.jpg"))
+    formats = ["--format", "json,csv,rrc"]
+    runs = {
+        "networks": ["--model", str(teacher[1])],
+        "pytorch": ["--model", "photo_teacher", "--opts", *SIZE],
+    }
+    for name, model in runs.items():
+        hidden = (
+            ("torch", "torchvision", "detectron2", "yaml", "scipy") if name == "networks" else ()
+        )
+        code = (
+            f"import sys\nfor name in {hidden}: sys.modules[name] = None\n"
+            "from dld_d2.commands.main import main\nsys.exit(main(sys.argv[1:]))"
+        )
+        output = ["--output", str(tmp_path / name)]
+        command = [sys.executable, "-c", code, "read", str(photo), *output, *formats, *model]
+        done = subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+    mine, theirs = tmp_path / "networks", tmp_path / "pytorch"
+    assert (mine / "results.csv").read_text() == (theirs / "results.csv").read_text()
+    picture = f"pictures/{photo.stem}.jpg"
+    assert (mine / picture).read_bytes() == (theirs / picture).read_bytes()
+    results = [json.loads((one / "results.json").read_text()) for one in (mine, theirs)]
+    assert results[0].pop("model") == str(teacher[1]) and results[1].pop("model")
+    assert results[0] == results[1]
+    assert (mine / "submission.zip").exists()
+
+
+def test_overrides_of_networks_are_refused(teacher, capsys):
+    photo = next((REPOSITORY / "tools" / "demo_page" / "photographs").glob("*.jpg"))
+    assert read.main([str(photo), "--model", str(teacher[1]), "--opts", *SIZE]) == 2
+    assert "--opts: " in capsys.readouterr().err
 
 
 def test_a_fixed_scale(student, tmp_path):
@@ -156,7 +241,7 @@ def test_a_fixed_scale(student, tmp_path):
     assert expected.scale == 0.783
     same(runtime(page()), expected)
     with pytest.raises(ValueError, match="no resolution selector"):
-        runtime.scale_logits(page())
+        runtime.scale_logits([page()])
     for reader in (runtime, TextSpotter(cfg, model=fixed)):
         with pytest.raises(ValueError, match="no resolution selector"):
             _ = reader.scale_prior

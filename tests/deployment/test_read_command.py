@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 from bright_block_spotter import picture, save
 
-from dld_d2.commands import models, read
+from dld_d2.commands import read
+from dld_d2.deployment import model_file
 from dld_d2.deployment.pretrained import DEFAULT, weights_file
 from dld_d2.evaluation import cli, write_submission
 
@@ -18,7 +19,7 @@ from dld_d2.evaluation import cli, write_submission
 @pytest.fixture(autouse=True)
 def untouched_loggers(monkeypatch):
     # Detectron2's handlers would stay on the loggers for all tests that follow.
-    monkeypatch.setattr(read, "setup_logger", lambda **_: None)
+    monkeypatch.setattr("detectron2.utils.logger.setup_logger", lambda **_: None)
 
 
 @pytest.fixture
@@ -123,8 +124,8 @@ def test_images_are_named_with_and_without_an_option(run, tmp_path, config_file)
 def test_the_model_is_the_best_that_comes_along_if_none_is_named(tmp_path, monkeypatch):
     file = save(tmp_path / "in", "a.png", np.zeros((60, 80, 3), np.uint8))
     loaded = []
-    load = models.load_spotter
-    monkeypatch.setattr(models, "load_spotter", lambda *a: loaded.append(a[0]) or load(*a))
+    load = model_file.load_spotter
+    monkeypatch.setattr(model_file, "load_spotter", lambda *a: loaded.append(a[0]) or load(*a))
     out = ["--output", str(tmp_path / "out"), "--no-pictures"]
     for arguments, name in (([], DEFAULT), (["--model", "tiny_teacher"], "tiny_teacher")):
         assert read.main([file, *out, *arguments]) == 0

@@ -41,6 +41,15 @@ class PPOCRReader:
         self._text_threshold = settings["text_threshold"]
         self._characters = characters
 
+    @property
+    def score_threshold(self) -> float:
+        """See `OnnxSpotter.score_threshold`."""
+        return self._region_rule["box_threshold"]
+
+    @score_threshold.setter
+    def score_threshold(self, value: float) -> None:
+        self._region_rule["box_threshold"] = value
+
     def __call__(
         self, image: np.ndarray, size: tuple[int, int]
     ) -> Iterator[tuple[np.ndarray, str, float, float]]:

@@ -5,16 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-__all__ = ["full_size", "resize", "resize_uint8"]
-
-
-def full_size(size: tuple[int, int], short_side: int, long_side: int) -> tuple[int, int]:
-    """Height and width at the full resolution, as `detectron2`'s `ResizeShortestEdge` has them."""
-    factor = short_side / min(size)
-    if max(size) * factor > long_side:
-        factor = long_side / max(size)
-    height, width = size
-    return max(1, int(height * factor + 0.5)), max(1, int(width * factor + 0.5))
+__all__ = ["resize", "resize_uint8"]
 
 
 def resize_uint8(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

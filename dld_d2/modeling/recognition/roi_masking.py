@@ -11,10 +11,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import Conv2d, get_norm
+from detectron2.layers import Conv2d, get_norm, shapes_to_tensor
 from torch import Tensor, nn
 
 from dld_d2.modeling.recognition.regions import Regions
+from dld_d2.modeling.recognition.weighted_rows import weighted_rows
 
 __all__ = ["RoIMasking"]
 
@@ -104,7 +105,7 @@ class RoIMasking(nn.Module):
     def _windows(self, features: Tensor, regions: Regions) -> _Window:
         height, width = features.shape[-2:]
         boxes = regions.boxes / self.stride
-        limit = boxes.new_tensor([width, height])
+        limit = shapes_to_tensor([width, height], boxes.device).to(boxes.dtype)
         begin = (boxes[:, :2].floor() - self.enlarge).clamp(min=0).minimum(limit - 1)
         end = (boxes[:, 2:].ceil() + self.enlarge).minimum(limit).maximum(begin + 1)
         begin, size = begin.long(), (end - begin).long()
@@ -156,14 +157,7 @@ class RoIMasking(nn.Module):
             inside = regions.shape.contains(centre.flatten(1, -2))
             weight = weight * inside.view_as(weight)
         pixel = (regions.image_index.view(-1, 1, 1, 1, 1) * height + y) * width + x
-        # Weighted sums of rows of the map: no (N, C, rows, columns, 4) tensor is ever made.
-        rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
-        output = F.embedding_bag(
-            pixel.reshape(-1, 4),
-            rows,
-            per_sample_weights=weight.reshape(-1, 4).to(rows.dtype),
-            mode="sum",
-        )
+        output = weighted_rows(features, pixel.reshape(-1, 4), weight.reshape(-1, 4))
         return output.view(*pixel.shape[:3], channels).permute(0, 3, 1, 2).contiguous()
 
 
@@ -188,7 +182,7 @@ def _taps(
         first, last = -begin[:, None], (limit - begin)[:, None] - 1
     else:
         first, last = torch.zeros_like(begin)[:, None], size[:, None] - 1
-    position = position.clamp(min=first, max=last)
+    position = position.clamp(min=first.to(position), max=last.to(position))
     low = position.floor()
     fraction = position - low
     low = low.long()

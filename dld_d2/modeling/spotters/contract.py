@@ -16,8 +16,8 @@ from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
 from dld_d2.modeling.cost.parts import PartCost
+from dld_d2.modeling.onnx_graphs import OnnxSpotter
 from dld_d2.modeling.recognition.reading import Reading
-from dld_d2.modeling.spotters.onnx_graphs import OnnxSpotter
 from dld_d2.modeling.spotters.rescale import rescale_instances, scale_targets
 from dld_d2.modeling.spotters.rows import Rows
 from dld_d2.modeling.spotters.word_counts import log_words

@@ -23,10 +23,12 @@ import dld_d2.modeling.spotters.mask_rcnn.rpn  # noqa: F401 (these register)
 from dld_d2.modeling.backbones.single_level import single_level_features
 from dld_d2.modeling.cost.multiply_adds import module_cost
 from dld_d2.modeling.cost.parts import PartCost
+from dld_d2.modeling.onnx_graphs import OnnxSpotter
 from dld_d2.modeling.recognition.reading import Reading
 from dld_d2.modeling.recognition.regions import Regions
 from dld_d2.modeling.spotters.backbone_spotter import BackboneSpotter
 from dld_d2.modeling.spotters.contract import Look, Spotter
+from dld_d2.modeling.spotters.mask_rcnn.onnx_graphs import graphs
 from dld_d2.modeling.spotters.mask_rcnn.roi_heads import TextROIHeads
 from dld_d2.modeling.spotters.rows import Rows
 
@@ -156,6 +158,19 @@ class MaskRCNNSpotter(BackboneSpotter):
     def read(self, look: Look, regions: Instances) -> list[str]:
         found = Regions.from_targets([regions]).in_image(look.index)
         return self.roi_heads.text_head.read(look.features, found).texts
+
+    def onnx(self) -> OnnxSpotter:
+        heads = self.roi_heads
+        return OnnxSpotter(
+            kind="mask_rcnn",
+            graphs=graphs(self),
+            settings={
+                "score_threshold": self.score_threshold,
+                "mask_threshold": heads.mask_thresh,
+                "polygon_tolerance": heads.polygon_tolerance,
+                "max_length": self.max_length,
+            },
+        )
 
     def image_cost(self, image: Tensor) -> list[PartCost]:
         rpn, head = self.proposal_generator, self.roi_heads.text_head

@@ -8,8 +8,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from dld_d2.modeling.onnx_graphs import OnnxGraph
 from dld_d2.modeling.recognition.ctc_decoder import CTCDecoder
-from dld_d2.modeling.spotters.onnx_graphs import OnnxGraph
 from dld_d2.modeling.spotters.pp_ocr.detector import Detector
 from dld_d2.modeling.spotters.pp_ocr.lines import HEIGHT
 from dld_d2.modeling.spotters.pp_ocr.recogniser import Recogniser

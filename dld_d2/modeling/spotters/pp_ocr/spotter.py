@@ -14,10 +14,10 @@ from torch import Tensor
 
 from dld_d2.modeling.cost.multiply_adds import module_cost
 from dld_d2.modeling.cost.parts import PartCost
+from dld_d2.modeling.onnx_graphs import OnnxSpotter
 from dld_d2.modeling.recognition.ctc_decoder import IMPOSSIBLE, CTCDecoder
 from dld_d2.modeling.recognition.reading import Reading, ScoreMap
 from dld_d2.modeling.spotters.contract import Look, Spotter
-from dld_d2.modeling.spotters.onnx_graphs import OnnxSpotter
 from dld_d2.modeling.spotters.pp_ocr.detection_losses import (
     detection_loss_per_image,
     detection_losses,

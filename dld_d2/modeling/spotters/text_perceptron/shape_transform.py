@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import Conv2d, get_norm
+from detectron2.layers import Conv2d, get_norm, shapes_to_tensor
 from torch import Tensor, nn
 
+from dld_d2.modeling.recognition.weighted_rows import weighted_rows
 from dld_d2.modeling.spotters.text_perceptron.side_regions import SideRegions
 from dld_d2.structures.sides import POINTS_PER_SIDE
 
@@ -126,7 +127,7 @@ class ShapeTransform(nn.Module):
             places = self.matrix @ sides - 0.5  # in units of pixel centres
         # As if the word's box had been cut out first, with a pixel around it for a halo: beyond it
         # the spline finds its border repeated.
-        limit = places.new_tensor([features.shape[3] - 1, features.shape[2] - 1])
+        limit = _last_pixel(features).to(places.dtype)
         first = (sides.amin(dim=1, keepdim=True).floor() - self.halo).clamp(min=0).minimum(limit)
         last = sides.amax(dim=1, keepdim=True).ceil() - 1 + self.halo
         last = last.minimum(limit).maximum(first)
@@ -143,19 +144,17 @@ def _sample(features: Tensor, image_index: Tensor, places: Tensor) -> Tensor:
     low = places.floor()
     fraction = places - low
     low = low.long()
-    limit = low.new_tensor([width - 1, height - 1])
-    high = (low + 1).minimum(limit)
+    high = (low + 1).minimum(_last_pixel(features))
     x = torch.stack([low[..., 0], high[..., 0]], dim=-1)[..., None, :]  # N, M, 1, 2
     y = torch.stack([low[..., 1], high[..., 1]], dim=-1)[..., None]
     weight_x = torch.stack([1 - fraction[..., 0], fraction[..., 0]], dim=-1)[..., None, :]
     weight_y = torch.stack([1 - fraction[..., 1], fraction[..., 1]], dim=-1)[..., None]
     pixel = (image_index.view(-1, 1, 1, 1) * height + y) * width + x
-    # Weighted sums of rows of the map: no image is copied for each of its words.
-    rows = features.permute(0, 2, 3, 1).reshape(-1, channels)
-    sampled = F.embedding_bag(
-        pixel.reshape(-1, 4),
-        rows,
-        per_sample_weights=(weight_x * weight_y).reshape(-1, 4).to(rows.dtype),
-        mode="sum",
-    )
+    weight = (weight_x * weight_y).reshape(-1, 4)
+    sampled = weighted_rows(features, pixel.reshape(-1, 4), weight)
     return sampled.view(*places.shape[:2], channels).transpose(1, 2)
+
+
+def _last_pixel(features: Tensor) -> Tensor:
+    """(2,) int64, x and y."""
+    return shapes_to_tensor([features.shape[3], features.shape[2]], features.device) - 1

@@ -1,0 +1,330 @@
+"""Reading images, whole or in tiles, one or many, whatever it is that finds their words.
+
+`TextSpotter` does so by PyTorch, `dld_d2.deployment.runtime.OnnxSpotter` without it.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from math import isfinite
+from typing import Any, Protocol
+
+import numpy as np
+
+from dld_d2.data.images import ImageLike, as_bgr, describe_image
+from dld_d2.deployment.batches import check_several, run_in_batches
+from dld_d2.deployment.budget import Budget, choose_cost_bias
+from dld_d2.deployment.result import SpottingResult, Tile
+from dld_d2.deployment.scale_prior import check_scale_prior
+from dld_d2.deployment.tiles import Box, check_tiles, merge_tiles, tile_boxes, tile_side
+from dld_d2.structures.sizes import TooThinError
+
+__all__ = ["ImageReader", "SelectorPolicy", "check_score_threshold"]
+
+
+class SelectorPolicy(Protocol):
+    """What chooses scales by a selector's logits, with a prior added, and a cost bias."""
+
+    cost_bias: float
+    prior: np.ndarray | None
+
+
+class ImageReader(ABC):
+    """Finds and transcribes the words of images.
+
+    Args:
+        sizes: to which images are scaled: `INPUT.MIN_SIZE_TEST`, or 0 for images that are left as
+            they are, and `INPUT.MAX_SIZE_TEST`.
+        tiles: see the property.
+
+    Raises:
+        ValueError: as `tiles` does.
+    """
+
+    out_of_memory: type[Exception] = MemoryError
+    """What running a batch raises that the device's memory does not hold."""
+
+    def __init__(self, sizes: tuple[int, int], tiles: int | str | None) -> None:
+        self.tiles = tiles
+        self._sizes = sizes
+
+    @property
+    @abstractmethod
+    def scales(self) -> tuple[float, ...]:
+        """The candidate scales; 1 alone for a model that does not choose."""
+
+    @property
+    @abstractmethod
+    def score_threshold(self) -> float:
+        """The least detection score of words that are found, in [0, 1]; as configured until set."""
+
+    @score_threshold.setter
+    @abstractmethod
+    def score_threshold(self, value: float) -> None: ...
+
+    @property
+    def cost_bias(self) -> float:
+        """How much cost weighs: this times a scale's relative cost is subtracted from its logit.
+
+        Above 0 the spotter becomes cheaper, below 0 more accurate, than it was trained to be.
+
+        Raises:
+            ValueError: if the model does not choose scales by a selector, or on setting what is
+                not a finite number.
+        """
+        return self._policy().cost_bias
+
+    @cost_bias.setter
+    def cost_bias(self, value: float) -> None:
+        if not isfinite(value):
+            raise ValueError(f"a cost bias must be a finite number, got {value}")
+        self._policy().cost_bias = float(value)
+
+    @property
+    def scale_prior(self) -> np.ndarray | None:
+        """What is known of the scales before an image is looked at, (k,) float32: added to the
+        selector's logits, so that they are log probabilities but for a constant. None for nothing.
+
+        Raises:
+            ValueError: if the model does not choose scales by a selector, or on setting another
+                number of values, or such as are not finite.
+        """
+        return self._policy().prior
+
+    @scale_prior.setter
+    def scale_prior(self, value: np.ndarray | None) -> None:
+        policy = self._policy()
+        policy.prior = check_scale_prior(value, len(self.scales))
+
+    @property
+    def tiles(self) -> int | str | None:
+        """Whether large images are read in tiles.
+
+        - None: every image is read as a whole, scaled to the configured size.
+        - "auto": images that would be read at less than half their size are also cut into tiles
+          that are read at half of it or more.
+        - a number: images that are longer than that are also cut into tiles of that side, in
+          pixels.
+
+        Tiles overlap by a quarter of their side, and each is read like an image of its own, at a
+        scale of its own. The image is read as a whole, too, for words that are larger than a tile.
+        Of what several of them found one is kept, and pieces of words, at the border of a tile,
+        only where nothing else was found. All that multiplies the cost.
+
+        Raises:
+            ValueError: on setting what is none of the three; a side is at least 64.
+        """
+        return self._tiles
+
+    @tiles.setter
+    def tiles(self, value: int | str | None) -> None:
+        self._tiles = check_tiles(value)
+
+    def __call__(self, image: ImageLike) -> SpottingResult:
+        """Read an image.
+
+        Args:
+            image: a file, what it holds as bytes, a Pillow image, or an array of uint8 or uint16:
+                (H, W, 3) in BGR, (H, W, 4) in BGRA, (H, W) or (H, W, 1) in gray. See
+                `dld_d2.data.images.as_bgr` for what becomes of them.
+
+        Raises:
+            OSError: naming the file, if it cannot be read as an image.
+            ValueError: for an array of another shape or type, for anything else, and for an image
+                that is so long and thin that nothing is left of its short side.
+            TypeError: for several images.
+        """
+        if isinstance(image, list | tuple):
+            raise TypeError(
+                f"one image is read at a time, got a {describe_image(image)}; `predict_many` reads "
+                "several"
+            )
+        boxes: deque[list[Box]] = deque()
+        results = [result for item in self._inputs([image], boxes) for result in self._spot([item])]
+        return _together(boxes.pop(), results)
+
+    def predict_many(
+        self, images: Iterable[ImageLike], batch_size: int = 8
+    ) -> Iterator[SpottingResult | Exception]:
+        """Read images in batches of similar sizes; those of equal scale run together.
+
+        Args:
+            images: each as `__call__` takes it; they are read as results are asked for.
+            batch_size: images, or tiles of them, that run at once, at most.
+
+        Yields:
+            For each image in order its result, or, for one that cannot be read, is no image, or
+            does not fit into the device's memory even alone, the OSError, ValueError or MemoryError
+            that says so. What a word at an image's border is read as may depend, by the padding, on
+            the other images of its batch.
+
+        Raises:
+            ValueError: for a batch size below 1.
+            TypeError: for a single image.
+        """
+        check_several(images)
+        boxes: deque[list[Box]] = deque()
+        inputs = self._inputs(iter(images), boxes, keep_errors=True)
+        results = run_in_batches(self._spot, _or_raise, inputs, batch_size, self.out_of_memory)
+        return _all_together(boxes, results)
+
+    def scale_logits(
+        self, images: Iterable[ImageLike], batch_size: int = 8
+    ) -> Iterator[Any | Exception]:
+        """What the selector thinks of each image's scales, without a cost bias; nothing is read.
+
+        Images are looked at as a whole, whatever `tiles` is.
+
+        Yields:
+            For each image in order (k,) float32, a tensor on the CPU by PyTorch and an array
+            without it, or an exception, as `predict_many`.
+
+        Raises:
+            ValueError: if the model has no selector, and as `predict_many`.
+        """
+        self._policy()
+        return run_in_batches(self._logits, self._prepare, images, batch_size, self.out_of_memory)
+
+    def set_target_cost(
+        self, images: Iterable[ImageLike], target_cost: float, batch_size: int = 8
+    ) -> Budget:
+        """Set `cost_bias` such that these images, read as a whole, together cost what is wanted.
+
+        Args:
+            images: such as those the spotter is meant for; not those it is scored on.
+            target_cost: mean of the relative cost; the nearest that is not above it is taken.
+            batch_size: images that the selector sees at once.
+
+        Raises:
+            ValueError: if no bias reaches the target; the message says what can be reached.
+            OSError, ValueError: for the first image that cannot be read.
+        """
+        logits = []
+        for item in self.scale_logits(images, batch_size):
+            if isinstance(item, Exception):
+                raise item
+            logits.append(item)
+        return self.set_target_cost_from_logits(logits, target_cost)
+
+    def set_target_cost_from_logits(self, logits: Sequence[Any], target_cost: float) -> Budget:
+        """As `set_target_cost`, for images of which `scale_logits` told the logits."""
+        self._policy()
+        stacked = np.stack([np.asarray(row) for row in logits]) if logits else np.empty((0, 0))
+        budget = choose_cost_bias(stacked, self._relative_cost(), target_cost)
+        self.cost_bias = budget.cost_bias
+        return budget
+
+    # What those who derive from this do.
+
+    @abstractmethod
+    def _selector_policy(self) -> SelectorPolicy | None:
+        """What chooses; None if no selector does."""
+
+    @abstractmethod
+    def _relative_cost(self) -> np.ndarray:
+        """(k,) float32, of the candidate scales."""
+
+    @abstractmethod
+    def _input(self, image: np.ndarray, name: str) -> dict[str, Any]:
+        """What the model takes for an image (H, W, 3) in BGR: "image", (3, h, w) at the full
+        resolution, "height" and "width" of what was given, and "name" for messages.
+
+        Raises:
+            TooThinError: naming the image.
+        """
+
+    @abstractmethod
+    def _spot(self, inputs: list[dict[str, Any]]) -> list[SpottingResult]:
+        """A result for each input."""
+
+    @abstractmethod
+    def _logits(self, inputs: list[dict[str, Any]]) -> list[Any]:
+        """See `scale_logits`."""
+
+    def _policy(self) -> SelectorPolicy:
+        policy = self._selector_policy()
+        if policy is None:
+            raise ValueError(
+                "this model has no resolution selector (it reads every image at one scale), so "
+                "that neither a cost bias nor a target cost applies to it"
+            )
+        return policy
+
+    def _inputs(
+        self, images: Iterable[ImageLike], boxes: deque[list[Box]], *, keep_errors: bool = False
+    ) -> Iterator[dict[str, Any] | Exception]:
+        """What the model takes for each image: one item, or more if it is read in tiles.
+
+        Args:
+            images: as `__call__` takes them.
+            boxes: gets, for each image, what part of it each item is.
+            keep_errors: put an exception in the place of an image that cannot be read.
+        """
+        for image in images:
+            try:
+                name, array = describe_image(image), as_bgr(image)
+            except (OSError, ValueError) as error:
+                if not keep_errors:
+                    raise
+                boxes.append([(0, 0, 0, 0)])
+                yield error
+                continue
+            height, width = array.shape[:2]
+            parts = [(0, 0, width, height)]
+            side = tile_side(height, width, self.tiles, *self._sizes)
+            if side is not None:
+                parts += tile_boxes(height, width, side)
+            boxes.append(parts)
+            for x0, y0, x1, y1 in parts:
+                try:
+                    item = self._input(array[y0:y1, x0:x1], name)
+                except TooThinError as error:
+                    if not keep_errors:
+                        raise
+                    item = error
+                yield item
+
+    def _prepare(self, image: ImageLike) -> dict[str, Any]:
+        return self._input(as_bgr(image), describe_image(image))
+
+
+def check_score_threshold(value: float) -> float:
+    """The value, if it is one.
+
+    Raises:
+        ValueError: if it is not in [0, 1].
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"a detection score is in [0, 1], and so is its threshold: {value}")
+    return float(value)
+
+
+def _or_raise(item: dict[str, Any] | Exception) -> dict[str, Any]:
+    if isinstance(item, Exception):
+        raise item
+    return item
+
+
+def _all_together(
+    boxes: deque[list[Box]], results: Iterator[SpottingResult | Exception]
+) -> Iterator[SpottingResult | Exception]:
+    """One result for each image, of those of its parts; see `ImageReader._inputs`."""
+    found: list[SpottingResult | Exception] = []
+    for result in results:
+        found.append(result)
+        if len(found) == len(boxes[0]):
+            error = next((item for item in found if isinstance(item, Exception)), None)
+            yield error or _together(boxes[0], found)
+            boxes.popleft()
+            found = []
+
+
+def _together(boxes: Sequence[Box], results: Sequence[SpottingResult]) -> SpottingResult:
+    """The result of an image: the first is of all of it, the others are of its tiles."""
+    if len(results) == 1:
+        return results[0]
+    return merge_tiles(
+        results[0].image_size, [Tile(*pair) for pair in zip(boxes, results, strict=True)]
+    )
