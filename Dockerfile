@@ -18,8 +18,6 @@ ENV PATH=/opt/dld_d2/bin:$PATH \
 USER 65534:65534
 WORKDIR /
 EXPOSE 8000
-# Python as the first process of a container: SIGTERM lets requests that are there end.
-STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s --retries=3 \
     CMD ["python", "-c", "from urllib.request import urlopen; urlopen('http://127.0.0.1:8000/health', timeout=4)"]
 ENTRYPOINT ["dld-d2", "serve", "--model", "/model", "--host", "0.0.0.0", "--port", "8000"]

@@ -78,7 +78,7 @@ def _noise(_: bytes, draw: random.Random) -> Request:
 
 def _cut_off(photograph: bytes, draw: random.Random) -> Request:
     # Half of it is past the header, which tells the format.
-    return Request("cut off", photograph[: len(photograph) // 2], (422, 503))
+    return Request("cut off", photograph[: len(photograph) // 2], (422, 503, 504))
 
 
 def _scrambled(photograph: bytes, draw: random.Random) -> Request:

@@ -22,7 +22,7 @@ from starlette.routing import Route
 import dld_d2
 from dld_d2.deployment.result import SpottingResult
 from dld_d2.deployment.result_entry import result_entry
-from dld_d2.deployment.service.images import decode
+from dld_d2.deployment.service.images import check, decode
 from dld_d2.deployment.service.limits import Limits, RequestError
 from dld_d2.deployment.service.metrics import CONTENT_TYPE, Metrics
 from dld_d2.deployment.service.options import ImageReader, ReadingOptions
@@ -111,6 +111,8 @@ class _Service:
         try:
             async with asyncio.timeout(self._limits.seconds):
                 body = await self._body(request)
+                # What is none need not wait for a reader.
+                await asyncio.to_thread(check, body, self._limits.pixels)
         except TimeoutError:
             slot.release()
             raise RequestError(408, "the body did not arrive in time") from None

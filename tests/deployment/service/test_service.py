@@ -168,6 +168,20 @@ def test_more_than_there_are_slots_for():
     assert post(app, encoded()).status_code == 200
 
 
+def test_what_is_no_image_does_not_wait_for_a_reader():
+    app = create_app([FakeReader(1.0)])
+
+    async def both(client):
+        slow = asyncio.create_task(client.post("/read", content=encoded()))
+        await asyncio.sleep(0.05)
+        answers = [await client.post("/read", content=body) for body in (b"none", b"")]
+        return answers, slow.done(), await slow
+
+    answers, done, slow = talk(app, both)
+    assert [answer.status_code for answer in answers] == [415, 400]
+    assert not done and slow.status_code == 200
+
+
 def test_requests_that_run_out_of_time():
     reader = FakeReader(0.5)
     app = create_app([reader], Limits(seconds=0.1, requests=2))
