@@ -12,7 +12,7 @@ from PIL import Image
 
 from dld_d2.data.images import as_bgr
 from dld_d2.structures.errors import UsageError, one_line
-from dld_d2.structures.files import check_regular_file
+from dld_d2.structures.files import require_file
 
 __all__ = ["DPI", "MAX_PIXELS", "count_pages", "is_document", "read_pages"]
 
@@ -40,7 +40,7 @@ def count_pages(file: str) -> int:
         OSError: naming the file, if there is none, or it is damaged or locked by a password.
         UsageError: for a PDF file, if pypdfium2 is not installed.
     """
-    check_regular_file(file)
+    require_file(file)
     if _is_pdf(file):
         with closing(_open_pdf(file)) as pdf:
             return len(pdf)

@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 
 from dld_d2.deployment.result import SpottingResult
-from dld_d2.structures.files import check_regular_file
+from dld_d2.structures.files import require_file
 
 __all__ = ["Moment", "VideoReader", "is_still", "is_video", "read_frames", "read_video"]
 
@@ -111,7 +111,7 @@ def read_frames(file: str, frames_per_second: float) -> Iterator[tuple[float, np
     Raises:
         OSError: naming the file, if there is none, it is no video, or its frames are too large.
     """
-    check_regular_file(file)
+    require_file(file)
     # Other backends take a name with digits for one of a series of images.
     capture = cv2.VideoCapture(file, cv2.CAP_FFMPEG)
     try:

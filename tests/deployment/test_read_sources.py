@@ -98,7 +98,8 @@ def test_what_cannot_be_read_keeps_its_place(files, tmp_path, config_file, capsy
     content[entry : entry + 20] = bytes(20)
     damaged.write_bytes(content)
     out = tmp_path / "out"
-    inputs = [bad[0], str(damaged), bad[1], files[0], bad[2]]
+    bad += [str(folder / name) for name in ("none.pdf", "none.mp4")]
+    inputs = [bad[0], str(damaged), bad[1], files[0], *bad[2:]]
     for batch_size in ("1", "4"):
         more = ["--output", str(out), "--no-pictures", "--batch-size", batch_size]
         assert read.main([*inputs, "--config-file", config_file, *more]) == 1
@@ -107,10 +108,11 @@ def test_what_cannot_be_read_keeps_its_place(files, tmp_path, config_file, capsy
         assert found == [(str(damaged), 1), (str(damaged), 3), (files[0], None)]
         assert all(len(one["words"]) == 1 for one in whole["images"])
         failed = [(one["file"], one.get("page")) for one in whole["failed"]]
-        assert failed == [(bad[0], None), (str(damaged), 2), (bad[1], None), (bad[2], None)]
+        assert failed[:4] == [(bad[0], None), (str(damaged), 2), (bad[1], None), (bad[2], None)]
+        assert failed[4:] == [(bad[3], None), (bad[4], None)]
         for one in whole["failed"]:
             assert one["error"].startswith(one["file"]) and "\n" not in one["error"]
-    assert "4 could not be read" in capsys.readouterr().err
+    assert "6 could not be read" in capsys.readouterr().err
 
 
 def test_folders_have_no_videos(files, tmp_path):

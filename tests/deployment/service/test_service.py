@@ -1,9 +1,11 @@
 """What the service answers, with a reader that is none."""
 
 import asyncio
+import random
 import re
 import time
 
+import numpy as np
 import pytest
 
 pytest.importorskip("starlette")
@@ -12,7 +14,8 @@ pytest.importorskip("httpx")
 
 import httpx
 from fake_reader import FakeReader, encoded
-from load_testing.requests import huge_png
+from load_testing.requests import HOSTILE, Requests, huge_png
+from PIL import Image
 
 from dld_d2.deployment.service import Limits, create_app
 from dld_d2.structures.errors import UsageError
@@ -234,6 +237,27 @@ def test_a_client_that_goes_away():
     asyncio.run(app(scope, gone, send))
     assert messages[0]["status"] == 400
     assert post(app, encoded()).status_code == 200
+
+
+def test_what_the_load_test_sends_gets_what_it_expects(tmp_path):
+    """Noise of several sizes, of which parts are sent, and what is hostile; no overload here."""
+    rng = np.random.default_rng(0)
+    for i, size in enumerate(((90, 120), (200, 100))):
+        image = Image.fromarray(rng.integers(0, 255, (*size, 3), dtype=np.uint8))
+        image.save(tmp_path / f"{i}.jpg")
+    files = [str(file) for file in sorted(tmp_path.iterdir())]
+    requests = Requests(files, random.Random(0), 0.9)
+    app = create_app([FakeReader()])
+
+    async def many(client):
+        sent = [requests.next() for _ in range(80)]
+        return [(one, await client.post("/read", content=one.body)) for one in sent]
+
+    kinds = set()
+    for request, answer in talk(app, many):
+        kinds.add(request.kind)
+        assert answer.status_code in set(request.expected) - {503, 504}, request.kind
+    assert len(kinds) == len(HOSTILE) + 1
 
 
 @pytest.mark.parametrize(
