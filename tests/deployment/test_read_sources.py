@@ -14,12 +14,6 @@ from dld_d2.deployment.image_paths import find_images
 from dld_d2.deployment.sources import Source, find_sources, read_sources
 
 
-@pytest.fixture(autouse=True)
-def untouched_loggers(monkeypatch):
-    # Detectron2's handlers would stay on the loggers for all tests that follow.
-    monkeypatch.setattr(read, "setup_logger", lambda **_: None)
-
-
 def pillow(image):
     return Image.fromarray(image[:, :, ::-1])
 
