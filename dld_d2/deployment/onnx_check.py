@@ -119,9 +119,9 @@ def differences(
         return f"read at scale {found.scale:g} instead of {expected.scale:g}"
     rest, missing = list(found), []
     for word in expected:
-        same = next((one for one in rest if _same(word, one)), None)
+        same = next((i for i, one in enumerate(rest) if _same(word, one)), None)
         if same is not None:
-            rest.remove(same)
+            del rest[same]
         elif not _close(word, thresholds):
             missing.append(word.text)
     extra = [word.text for word in rest if not _close(word, thresholds)]

@@ -22,7 +22,11 @@ from dld_d2.structures.word import Word
 
 __all__ = ["OnnxSpotter"]
 
-_KINDS = {"mask_rcnn": "MaskRCNNReader", "pp_ocr": "PPOCRReader"}
+_KINDS = {
+    "mask_rcnn": "MaskRCNNReader",
+    "pp_ocr": "PPOCRReader",
+    "text_perceptron": "TextPerceptronReader",
+}
 
 
 class OnnxSpotter(ImageReader):
