@@ -28,6 +28,7 @@ __all__ = ["Comparison", "compare_networks", "differences", "export_networks"]
 
 _PIXELS = 1.0  # by which outlines may differ
 _CLOSE = 1e-3  # to its threshold, at which a confidence may fall on either side
+_SHOWN = 3  # words of an image, in a message
 
 # Parts of synthetic scenes, in units of their height and width, so that sizes differ.
 _PARTS = ((1.0, 1.0), (0.5, 1.0), (1.0, 0.6), (0.45, 0.4))
@@ -126,7 +127,12 @@ def differences(
             missing.append(word.text)
     extra = [word.text for word in rest if not _close(word, thresholds)]
     lines = (("not found", missing), ("found instead", extra))
-    return "; ".join(f"{what}: {', '.join(map(repr, texts))}" for what, texts in lines if texts)
+    return "; ".join(f"{what}: {_several(texts)}" for what, texts in lines if texts)
+
+
+def _several(texts: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, texts[:_SHOWN]))
+    return shown if len(texts) <= _SHOWN else f"{shown} and {len(texts) - _SHOWN} more"
 
 
 def _same(one: Word, other: Word) -> bool:
