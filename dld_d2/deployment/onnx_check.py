@@ -49,17 +49,22 @@ class Comparison(NamedTuple):
 
 
 def export_networks(
-    cfg: CfgNode, model: Spotter | DynamicSpotter, folder: str | os.PathLike[str]
+    cfg: CfgNode,
+    model: Spotter | DynamicSpotter,
+    folder: str | os.PathLike[str],
+    *,
+    half: bool = False,
 ) -> tuple[Description, Comparison]:
     """As `save_onnx`, but the folder gets the networks only if they read what the model reads.
 
     Raises:
-        ConfigError: as `save_onnx`, and if they do not; the message says what they read instead.
+        ConfigError, ValueError: as `save_onnx`, and if they do not; the message says what they read
+            instead.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as trial:
-        description = save_onnx(cfg, model, trial)
+        description = save_onnx(cfg, model, trial, half=half)
         comparison = compare_networks(cfg, model, trial)
         if comparison.different:
             raise ConfigError(
