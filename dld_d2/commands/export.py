@@ -63,7 +63,7 @@ def write_onnx(cfg: CfgNode, model: Spotter | DynamicSpotter, arguments: argpars
     # ONNX Runtime, with which the networks are checked, is for this format alone.
     from dld_d2.deployment.onnx_check import export_networks
 
-    description, comparison = export_networks(cfg, model, arguments.output)
+    description, comparison = export_networks(cfg, model, arguments.output, half=arguments.half)
     for name in description.graphs:
         file = arguments.output / f"{name}.onnx"
         console.print(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
@@ -119,8 +119,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--model is instead of --config-file and --weights")
     if arguments.model is not None and arguments.format != "onnx":
         parser.error("--model is exported already; it can be made --format onnx")
-    if arguments.format == "onnx" and arguments.half:
-        parser.error("--half is of a file for PyTorch, not of --format onnx")
     if arguments.model is not None and arguments.cost_bias is not None:
         parser.error("--cost-bias: set cost_bias where the networks are used")
     return arguments

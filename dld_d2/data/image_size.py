@@ -9,13 +9,12 @@ from pathlib import Path
 from PIL import Image
 
 from dld_d2.structures.files import refuse_special
-from dld_d2.structures.pixels import exif_orientation
+from dld_d2.structures.pixels import upright_size
 
 __all__ = ["IMAGE_SUFFIXES", "read_image_size"]
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"})
 
-_TURNED = frozenset({5, 6, 7, 8})  # orientations that swap width and height
 _PNG_METADATA = frozenset({b"eXIf", b"tEXt", b"zTXt", b"iTXt"})
 
 
@@ -31,11 +30,10 @@ def read_image_size(path: str | Path) -> tuple[int, int]:
     """
     refuse_special(path)
     with Image.open(path) as image:
-        width, height = image.size
         # Pillow decodes a whole PNG before it can say that there is no EXIF data after the pixels.
         if image.format == "PNG" and not _has_png_metadata(path):
-            return height, width
-        return (width, height) if exif_orientation(image) in _TURNED else (height, width)
+            return image.height, image.width
+        return upright_size(image)
 
 
 def _has_png_metadata(path: str | Path) -> bool:

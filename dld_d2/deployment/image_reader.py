@@ -8,20 +8,25 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from math import isfinite
+from math import ceil, isfinite
 from typing import Any, Protocol
 
 import numpy as np
 
-from dld_d2.data.images import ImageLike, as_bgr, describe_image
+from dld_d2.data.images import ImageLike, describe_image, reduced_bgr
 from dld_d2.deployment.batches import check_several, run_in_batches
 from dld_d2.deployment.budget import Budget, choose_cost_bias
 from dld_d2.deployment.result import SpottingResult, Tile
+from dld_d2.deployment.runtime.resizing import resize_uint8
 from dld_d2.deployment.scale_prior import check_scale_prior
 from dld_d2.deployment.tiles import Box, check_tiles, merge_tiles, tile_boxes, tile_side
-from dld_d2.structures.sizes import TooThinError
+from dld_d2.structures.sizes import TooThinError, full_size
 
 __all__ = ["ImageReader", "SelectorPolicy", "check_score_threshold"]
+
+# A JPEG file is decoded at a reduced size that is no smaller than this many times what it is read
+# at.
+_LEAST_REDUCTION = 2.0
 
 
 class SelectorPolicy(Protocol):
@@ -37,6 +42,7 @@ class ImageReader(ABC):
     Args:
         sizes: to which images are scaled: `INPUT.MIN_SIZE_TEST`, or 0 for images that are left as
             they are, and `INPUT.MAX_SIZE_TEST`.
+        image_format: order of the channels that the model takes, "BGR" or "RGB".
         tiles: see the property.
 
     Raises:
@@ -46,9 +52,10 @@ class ImageReader(ABC):
     out_of_memory: type[Exception] = MemoryError
     """What running a batch raises that the device's memory does not hold."""
 
-    def __init__(self, sizes: tuple[int, int], tiles: int | str | None) -> None:
+    def __init__(self, sizes: tuple[int, int], image_format: str, tiles: int | str | None) -> None:
         self.tiles = tiles
         self._sizes = sizes
+        self._image_format = image_format
 
     @property
     @abstractmethod
@@ -128,7 +135,8 @@ class ImageReader(ABC):
         Args:
             image: a file, what it holds as bytes, a Pillow image, or an array of uint8 or uint16:
                 (H, W, 3) in BGR, (H, W, 4) in BGRA, (H, W) or (H, W, 1) in gray. See
-                `dld_d2.data.images.as_bgr` for what becomes of them.
+                `dld_d2.data.images.as_bgr` for what becomes of them. JPEG files that are far larger
+                than they are read at are decoded at reduced size.
 
         Raises:
             OSError: naming the file, if it cannot be read as an image.
@@ -227,17 +235,8 @@ class ImageReader(ABC):
         """(k,) float32, of the candidate scales."""
 
     @abstractmethod
-    def _input(self, image: np.ndarray, name: str) -> dict[str, Any]:
-        """What the model takes for an image (H, W, 3) in BGR: "image", (3, h, w) at the full
-        resolution, "height" and "width" of what was given, and "name" for messages.
-
-        Raises:
-            TooThinError: naming the image.
-        """
-
-    @abstractmethod
     def _spot(self, inputs: list[dict[str, Any]]) -> list[SpottingResult]:
-        """A result for each input."""
+        """A result for each input, see `_input`."""
 
     @abstractmethod
     def _logits(self, inputs: list[dict[str, Any]]) -> list[Any]:
@@ -264,14 +263,14 @@ class ImageReader(ABC):
         """
         for image in images:
             try:
-                name, array = describe_image(image), as_bgr(image)
+                name = describe_image(image)
+                array, (height, width) = reduced_bgr(image, self._least_size)
             except (OSError, ValueError) as error:
                 if not keep_errors:
                     raise
                 boxes.append([(0, 0, 0, 0)])
                 yield error
                 continue
-            height, width = array.shape[:2]
             parts = [(0, 0, width, height)]
             side = tile_side(height, width, self.tiles, *self._sizes)
             if side is not None:
@@ -279,15 +278,51 @@ class ImageReader(ABC):
             boxes.append(parts)
             for x0, y0, x1, y1 in parts:
                 try:
-                    item = self._input(array[y0:y1, x0:x1], name)
+                    # An image that was decoded at reduced size is no larger than its one part.
+                    item = self._input(array[y0:y1, x0:x1], (y1 - y0, x1 - x0), name)
                 except TooThinError as error:
                     if not keep_errors:
                         raise
                     item = error
                 yield item
 
+    def _least_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
+        """See `reduced_bgr`."""
+        if tile_side(*size, self.tiles, *self._sizes) is not None:
+            return None
+        try:
+            full = full_size(size, *self._sizes)
+        except TooThinError:
+            return None
+        return tuple(ceil(_LEAST_REDUCTION * side) for side in full)
+
     def _prepare(self, image: ImageLike) -> dict[str, Any]:
-        return self._input(as_bgr(image), describe_image(image))
+        array, size = reduced_bgr(image, self._least_size)
+        return self._input(array, size, describe_image(image))
+
+    def _input(self, image: np.ndarray, size: tuple[int, int], name: str) -> dict[str, Any]:
+        """What is read of an image.
+
+        Args:
+            image: (h, w, 3) uint8 in BGR.
+            size: its height and width; larger than the array's if it was decoded at reduced size.
+            name: for messages.
+
+        Returns:
+            "image", (3, H, W) uint8 at the full resolution, its channels in the model's order;
+            "height" and "width" of `size`; "name".
+
+        Raises:
+            TooThinError: naming the image.
+        """
+        try:
+            full = full_size(size, *self._sizes)
+        except TooThinError as error:
+            raise TooThinError(f"{name}: {error}") from None
+        if self._image_format == "RGB":
+            image = image[:, :, ::-1]
+        image = resize_uint8(np.ascontiguousarray(image), full).transpose(2, 0, 1)
+        return {"image": image, "height": size[0], "width": size[1], "name": name}
 
 
 def check_score_threshold(value: float) -> float:

@@ -28,6 +28,7 @@ __all__ = ["Comparison", "compare_networks", "differences", "export_networks"]
 
 _PIXELS = 1.0  # by which outlines may differ
 _CLOSE = 1e-3  # to its threshold, at which a confidence may fall on either side
+_SHOWN = 3  # words of an image, in a message
 
 # Parts of synthetic scenes, in units of their height and width, so that sizes differ.
 _PARTS = ((1.0, 1.0), (0.5, 1.0), (1.0, 0.6), (0.45, 0.4))
@@ -48,17 +49,22 @@ class Comparison(NamedTuple):
 
 
 def export_networks(
-    cfg: CfgNode, model: Spotter | DynamicSpotter, folder: str | os.PathLike[str]
+    cfg: CfgNode,
+    model: Spotter | DynamicSpotter,
+    folder: str | os.PathLike[str],
+    *,
+    half: bool = False,
 ) -> tuple[Description, Comparison]:
     """As `save_onnx`, but the folder gets the networks only if they read what the model reads.
 
     Raises:
-        ConfigError: as `save_onnx`, and if they do not; the message says what they read instead.
+        ConfigError, ValueError: as `save_onnx`, and if they do not; the message says what they read
+            instead.
     """
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as trial:
-        description = save_onnx(cfg, model, trial)
+        description = save_onnx(cfg, model, trial, half=half)
         comparison = compare_networks(cfg, model, trial)
         if comparison.different:
             raise ConfigError(
@@ -119,14 +125,19 @@ def differences(
         return f"read at scale {found.scale:g} instead of {expected.scale:g}"
     rest, missing = list(found), []
     for word in expected:
-        same = next((one for one in rest if _same(word, one)), None)
+        same = next((i for i, one in enumerate(rest) if _same(word, one)), None)
         if same is not None:
-            rest.remove(same)
+            del rest[same]
         elif not _close(word, thresholds):
             missing.append(word.text)
     extra = [word.text for word in rest if not _close(word, thresholds)]
     lines = (("not found", missing), ("found instead", extra))
-    return "; ".join(f"{what}: {', '.join(map(repr, texts))}" for what, texts in lines if texts)
+    return "; ".join(f"{what}: {_several(texts)}" for what, texts in lines if texts)
+
+
+def _several(texts: Sequence[str]) -> str:
+    shown = ", ".join(map(repr, texts[:_SHOWN]))
+    return shown if len(texts) <= _SHOWN else f"{shown} and {len(texts) - _SHOWN} more"
 
 
 def _same(one: Word, other: Word) -> bool:

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor, nn
@@ -32,7 +33,11 @@ OPSET = 17
 
 
 def save_onnx(
-    cfg: CfgNode, model: Spotter | DynamicSpotter, folder: str | os.PathLike[str]
+    cfg: CfgNode,
+    model: Spotter | DynamicSpotter,
+    folder: str | os.PathLike[str],
+    *,
+    half: bool = False,
 ) -> Description:
     """Write a model as networks.
 
@@ -41,6 +46,8 @@ def save_onnx(
         model: with its weights.
         folder: is made if it is not there; files of an earlier export are replaced, `model.json`
             last.
+        half: store matrices and kernels in float16, so that the files are half as large. ONNX
+            Runtime makes them float32 when it loads them, and computes in float32 as ever.
 
     Returns:
         What `model.json` says.
@@ -48,6 +55,7 @@ def save_onnx(
     Raises:
         ConfigError: if the spotter, or the way in which the model chooses scales, cannot be
             exported, or if the package onnx is missing.
+        ValueError: naming a weight that is too large for `half`.
     """
     spotter = model.spotter if isinstance(model, DynamicSpotter) else model
     try:
@@ -67,7 +75,7 @@ def save_onnx(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs.items():
-        _write(graph, folder / f"{name}.onnx")
+        _write(graph, folder / f"{name}.onnx", half=half)
     description = Description(
         kind=parts.kind,
         settings=dict(parts.settings),
@@ -118,7 +126,7 @@ def _selector_graph(selector: ResolutionSelector) -> OnnxGraph:
     )
 
 
-def _write(graph: OnnxGraph, path: Path) -> None:
+def _write(graph: OnnxGraph, path: Path, *, half: bool) -> None:
     # The exporter by tracing; the newer one needs one more package, and is the default since 2.9.
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
@@ -139,7 +147,32 @@ def _write(graph: OnnxGraph, path: Path) -> None:
             opset_version=OPSET,
             **options,
         )
+    if half:
+        _halve(part)
     os.replace(part, path)
+
+
+def _halve(path: Path) -> None:
+    import onnx
+
+    network = onnx.load(path)
+    casts = []
+    for weight in network.graph.initializer:
+        if weight.data_type != onnx.TensorProto.FLOAT or len(weight.dims) < 2:
+            continue
+        values = onnx.numpy_helper.to_array(weight)
+        name = weight.name
+        with np.errstate(over="ignore"):
+            halved = values.astype(np.float16)
+        if not np.isfinite(halved).all():
+            raise ValueError(f"{name} holds values beyond the range of float16; export in full")
+        weight.CopyFrom(onnx.numpy_helper.from_array(halved, f"{name}.half"))
+        casts.append(onnx.helper.make_node("Cast", [f"{name}.half"], [name], to=1))  # float32
+    # Before all that takes them.
+    nodes = [*casts, *network.graph.node]
+    del network.graph.node[:]
+    network.graph.node.extend(nodes)
+    onnx.save(network, path)
 
 
 def _device(module: nn.Module) -> torch.device:

@@ -14,14 +14,11 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
-from detectron2.data import transforms as T
 from detectron2.modeling import build_model
 from torch import Tensor
 
 from dld_d2.analysis.image_costs import decoding_steps
-from dld_d2.data.augmentation import build_augmentations
 from dld_d2.data.images import ImageLike
-from dld_d2.data.mapper import image_to_tensor
 from dld_d2.deployment.image_reader import ImageReader, check_score_threshold
 from dld_d2.deployment.model_file import load_spotter
 from dld_d2.deployment.pretrained import DEFAULT, weights_file
@@ -32,7 +29,6 @@ from dld_d2.modeling.dynamic_spotter import DynamicSpotter, cost_of
 from dld_d2.modeling.selection.policies import DynamicScale
 from dld_d2.modeling.spotter_cost import SpotterCost
 from dld_d2.modeling.spotters.contract import Spotter
-from dld_d2.structures.sizes import TooThinError
 from dld_d2.structures.word import Word
 
 __all__ = ["ImageLike", "SpottingResult", "TextSpotter", "Word"]
@@ -78,9 +74,9 @@ class TextSpotter(ImageReader):
                 "MODEL.WEIGHTS is empty: name the file with the trained weights, in the config "
                 "file or by the override `MODEL.WEIGHTS FILE`"
             )
-        super().__init__((cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST), tiles)
-        self._augmentations = T.AugmentationList(build_augmentations(cfg, is_train=False))
-        self._image_format = cfg.INPUT.FORMAT
+        super().__init__(
+            (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST), cfg.INPUT.FORMAT, tiles
+        )
         if model is None:
             model = build_model(cfg)
             SpotterCheckpointer(model).load_exactly(cfg.MODEL.WEIGHTS, checkpointables=[])
@@ -172,22 +168,14 @@ class TextSpotter(ImageReader):
     def _relative_cost(self) -> np.ndarray:
         return self.model.relative_cost.cpu().numpy()
 
-    def _input(self, image: np.ndarray, name: str) -> dict[str, Any]:
-        height, width = image.shape[:2]
-        if self._image_format == "RGB":
-            image = image[:, :, ::-1]
-        aug_input = T.AugInput(image)
-        try:
-            self._augmentations(aug_input)
-        except TooThinError as error:
-            raise TooThinError(f"{name}: {error}") from None
-        image = image_to_tensor(aug_input.image)
-        return {"image": image, "height": height, "width": width, "name": name}
-
     @torch.inference_mode()
     def _spot(self, inputs: list[dict[str, Any]]) -> list[SpottingResult]:
-        keys = ("image", "height", "width")
-        outputs = self.model([{key: item[key] for key in keys} for item in inputs])
+        outputs = self.model(
+            [
+                {"image": _tensor(item), "height": item["height"], "width": item["width"]}
+                for item in inputs
+            ]
+        )
         return [
             SpottingResult(
                 words=words_of(output["instances"]),
@@ -201,8 +189,12 @@ class TextSpotter(ImageReader):
 
     @torch.inference_mode()
     def _logits(self, inputs: list[dict[str, Any]]) -> list[Tensor]:
-        images, _ = self.model.spotter.preprocess([{"image": item["image"]} for item in inputs])
+        images, _ = self.model.spotter.preprocess([{"image": _tensor(item)} for item in inputs])
         return list(self._policy().logits(images).float().cpu())
+
+
+def _tensor(item: dict[str, Any]) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(item["image"]))
 
 
 def _sum_of(tables: Sequence[CostTable]) -> CostTable:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image, ImageCms
 
-__all__ = ["exif_orientation", "from_16_bits", "gray_to_bgr", "on_white", "pillow_to_bgr"]
+__all__ = ["from_16_bits", "gray_to_bgr", "on_white", "pillow_to_bgr", "upright_size"]
 
 _ORIENTATION_TAG = 0x0112
 _UPRIGHT = {
@@ -17,6 +17,7 @@ _UPRIGHT = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
+_TURNED = frozenset({5, 6, 7, 8})  # orientations that swap width and height
 
 
 def exif_orientation(image: Image.Image) -> int | None:
@@ -26,6 +27,12 @@ def exif_orientation(image: Image.Image) -> int | None:
         return image.getexif().get(_ORIENTATION_TAG)
     except Exception:  # Pillow raises anything on malformed data
         return None
+
+
+def upright_size(image: Image.Image) -> tuple[int, int]:
+    """Height and width of an image as its EXIF data say that it stands."""
+    width, height = image.size
+    return (width, height) if exif_orientation(image) in _TURNED else (height, width)
 
 
 def pillow_to_bgr(image: Image.Image) -> np.ndarray:

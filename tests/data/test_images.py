@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 
 from dld_d2.data.image_size import read_image_size
-from dld_d2.data.images import as_bgr, describe_image, read_image
+from dld_d2.data.images import as_bgr, describe_image, read_image, reduced_bgr
 
 MODES = (
     "1",
@@ -236,3 +236,42 @@ def test_bytes_that_are_no_image_are_told_by_their_length(data):
     with pytest.raises(OSError, match=f"bytes of length {len(data)}: cannot be read") as told:
         as_bgr(data)
     assert "secret" not in str(told.value)
+
+
+@pytest.mark.parametrize("orientation", [1, 6])
+@pytest.mark.parametrize(
+    ("least", "factor"), [((300, 400), 2), ((301, 400), 1), ((140, 200), 4), ((1, 1), 8), (None, 1)]
+)
+def test_jpeg_at_reduced_size(tmp_path, orientation, least, factor):
+    rng = np.random.default_rng(0)
+    smooth = cv2.resize(rng.integers(0, 255, (6, 8, 3), dtype=np.uint8), (800, 600))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    stream = io.BytesIO()
+    Image.fromarray(smooth).save(stream, "JPEG", exif=exif, quality=95)
+    (tmp_path / "a.jpg").write_bytes(stream.getvalue())
+    turned = orientation == 6
+    whole = as_bgr(tmp_path / "a.jpg")
+    asked = []
+
+    def wanted(size):
+        asked.append(size)
+        return least if least is None or not turned else least[::-1]
+
+    for given in (tmp_path / "a.jpg", stream.getvalue()):
+        image, size = reduced_bgr(given, wanted)
+        assert size == asked.pop() == whole.shape[:2] == ((800, 600) if turned else (600, 800))
+        assert image.shape[:2] == tuple(side // factor for side in size)
+        expected = cv2.resize(whole, image.shape[1::-1], interpolation=cv2.INTER_AREA)
+        assert np.abs(image.astype(int) - expected).mean() < 2
+
+
+def test_other_formats_have_one_size(tmp_path):
+    image = np.random.default_rng(0).integers(0, 255, (60, 80, 3), dtype=np.uint8)
+    Image.fromarray(image).save(tmp_path / "a.png")
+    for given in (tmp_path / "a.png", image, Image.fromarray(image)):
+        found, size = reduced_bgr(given, lambda size: (5, 5))
+        assert size == (60, 80) and (found == as_bgr(given)).all()
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff no image")
+    with pytest.raises(OSError, match=r"a\.jpg: cannot be read as an image"):
+        reduced_bgr(tmp_path / "a.jpg", lambda size: (5, 5))

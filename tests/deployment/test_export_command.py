@@ -61,7 +61,6 @@ def test_networks_of_a_shipped_model(tmp_path, capsys):
         (["--config-file", "a.yaml"], "--config-file and --weights"),
         (["--model", "photo_teacher"], "exported already"),
         (["--model", "a.pth", "--weights", "b.pth", "--format", "onnx"], "instead of"),
-        (["--model", "a.pth", "--format", "onnx", "--half"], "--half is of a file"),
         (["--model", "a.pth", "--format", "onnx", "--cost-bias", "1"], "set cost_bias where"),
     ],
 )

@@ -300,9 +300,10 @@ def test_words_are_cut_out_alike(height, samples):
 
 
 def test_a_spotter_that_cannot_be_exported(tmp_path):
-    cfg, model = load_spotter(weights_file("tiny_teacher"))
-    with pytest.raises(ConfigError, match="MaskRCNNSpotter is not exported"):
-        save_onnx(cfg, model, tmp_path / "out")
+    opts = ["MODEL.WEIGHTS", ""]
+    cfg = setup_cfg(str(REPOSITORY / "configs" / "mango" / "tiny" / "Base-tiny.yaml"), opts)
+    with pytest.raises(ConfigError, match="MANGOSpotter is not exported"):
+        save_onnx(cfg, build_model(cfg).eval(), tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 

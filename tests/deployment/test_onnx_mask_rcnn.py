@@ -58,7 +58,7 @@ def scene(number, rows, columns):
     return np.ascontiguousarray(image[:rows, :columns])
 
 
-@pytest.mark.parametrize("size", [(512, 512), (300, 512), (512, 201), (150, 170)])
+@pytest.mark.parametrize("size", [(512, 512), (300, 512), (512, 201), (260, 270)])
 def test_words_are_the_same(student, size):
     cfg, model, folder = student
     spotter, runtime = TextSpotter(cfg, model=model), OnnxSpotter(folder)
@@ -138,14 +138,14 @@ def test_sums_of_rows_are_the_same_in_an_export(monkeypatch):
 def test_networks_that_read_something_else_are_not_kept(student, tmp_path, monkeypatch):
     cfg, model, _ = student
     folder = tmp_path / "networks"
-    monkeypatch.setattr(onnx_check, "_PARTS", ((0.5, 0.5),))
+    monkeypatch.setattr(onnx_check, "_PARTS", ((1.0, 1.0),))
     description, comparison = export_networks(cfg, model, folder)
     assert {path.stem for path in folder.iterdir()} == {*description.graphs, "model"}
     assert comparison.images == 2 and not comparison.different
     before = (folder / "detector.onnx").read_bytes()
 
-    def other(cfg, model, trial):
-        found = save_onnx(cfg, model, trial)
+    def other(cfg, model, trial, **kwargs):
+        found = save_onnx(cfg, model, trial, **kwargs)
         content = (Path(trial) / "model.json").read_text(encoding="utf-8")
         assert '"mask_threshold": 0.5' in content
         content = content.replace('"mask_threshold": 0.5', '"mask_threshold": 0.1')
@@ -159,6 +159,30 @@ def test_networks_that_read_something_else_are_not_kept(student, tmp_path, monke
     assert [path.name for path in tmp_path.iterdir()] == ["networks"]
 
 
+def test_half_the_size(student, random, tmp_path):
+    cfg, model, folder = student
+    save_onnx(cfg, model, tmp_path / "half", half=True)
+    for name in ("detector", "encoder", "decoder", "selector"):
+        whole, half = ((f / f"{name}.onnx").stat().st_size for f in (folder, tmp_path / "half"))
+        assert half < 0.6 * whole
+    whole, half = OnnxSpotter(folder), OnnxSpotter(tmp_path / "half")
+    image = scene(11, 512, 512)
+    assert [word.text for word in half(image)] == [word.text for word in whole(image)]
+
+    # Against the same weights rounded by PyTorch.
+    cfg, model, _ = random
+    rounded = build_model(cfg).eval()
+    state = model.state_dict()
+    rounded.load_state_dict({n: v.half() if v.ndim > 1 else v for n, v in state.items()})
+    save_onnx(cfg, model, tmp_path / "random", half=True)
+    found = compare_networks(cfg, rounded, tmp_path / "random", images=[scene(0, 200, 300)])
+    assert found.words > 5 and not found.different
+    with torch.no_grad():
+        rounded.roi_heads.text_head.decoder.key.weight[0, 0] = 1e6
+    with pytest.raises(ValueError, match="beyond the range of float16"):
+        save_onnx(cfg, rounded, tmp_path / "large", half=True)
+
+
 def test_what_counts_as_a_difference():
     def result(*words, scale=1.0):
         square = np.array([[0, 0], [20, 0], [20, 8], [0, 8]], np.float32)
@@ -166,7 +190,7 @@ def test_what_counts_as_a_difference():
         return SpottingResult(found, (50, 50), (50, 50), scale)
 
     both = result(("one", 0, 0.8), ("two", 20, 0.7))
-    assert not differences(both, result(("two", 20.9, 0.7), ("one", 0, 0.8)))
+    assert not differences(both, result(("two", 20.5, 0.7), ("one", 0, 0.8)))
     assert differences(both, result(("one", 0, 0.8))) == "not found: 'two'"
     moved = result(("one", 0, 0.8), ("two", 21.5, 0.7))
     assert differences(both, moved) == "not found: 'two'; found instead: 'two'"

@@ -9,7 +9,7 @@ import torch
 from bright_block_spotter import picture, save
 from PIL import Image
 
-from dld_d2.deployment import TextSpotter
+from dld_d2.deployment import TextSpotter, image_reader
 from dld_d2.engine.setup import setup_cfg
 
 
@@ -70,6 +70,32 @@ def test_photographs_are_turned_upright(tmp_path, config_file):
         result = make_spotter(config_file)(given)
         assert result.image_size == (300, 200)
         assert np.abs(result[0].polygon.min(axis=0) - (110, 40)).max() <= 4
+
+
+@pytest.mark.parametrize("image_format", ["BGR", "RGB"])
+def test_large_jpeg_files_are_decoded_at_reduced_size(tmp_path, config_file, image_format):
+    large = picture((400, 600, 1200, 900), 2003, 3001)
+    Image.fromarray(large[..., ::-1]).save(tmp_path / "a.jpg", quality=95)
+    spotter = make_spotter(config_file, "INPUT.FORMAT", image_format)
+    decoded = []
+    resize = image_reader.resize_uint8
+
+    def look(image, size):
+        decoded.append(image.shape[:2])
+        return resize(image, size)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(image_reader, "resize_uint8", look)
+        found = spotter(tmp_path / "a.jpg")
+        spotter.tiles = 1500
+        tiles = spotter(tmp_path / "a.jpg")
+    expected = make_spotter(config_file)(large)
+    assert decoded[0] == (251, 376), "an eighth, which is twice the size at which it is read"
+    assert decoded[1] == (2003, 3001), "in tiles all pixels are of use"
+    assert (found.image_size, found.input_size) == (expected.image_size, expected.input_size)
+    assert found.image_size == (2003, 3001) == tiles.image_size
+    assert np.abs(found[0].polygon - expected[0].polygon).max() <= 21  # a pixel of those read
+    assert np.abs(tiles[0].polygon - expected[0].polygon).max() <= 21
 
 
 def test_gray_images(config_file):

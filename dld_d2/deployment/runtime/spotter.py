@@ -16,13 +16,17 @@ from dld_d2.deployment.budget import choose_scales
 from dld_d2.deployment.image_reader import ImageReader, SelectorPolicy, check_score_threshold
 from dld_d2.deployment.result import SpottingResult
 from dld_d2.deployment.runtime.description import Description
-from dld_d2.deployment.runtime.resizing import resize, resize_uint8
-from dld_d2.structures.sizes import TooThinError, full_size, scaled_size
+from dld_d2.deployment.runtime.resizing import resize
+from dld_d2.structures.sizes import scaled_size
 from dld_d2.structures.word import Word
 
 __all__ = ["OnnxSpotter"]
 
-_KINDS = {"mask_rcnn": "MaskRCNNReader", "pp_ocr": "PPOCRReader"}
+_KINDS = {
+    "mask_rcnn": "MaskRCNNReader",
+    "pp_ocr": "PPOCRReader",
+    "text_perceptron": "TextPerceptronReader",
+}
 
 
 class OnnxSpotter(ImageReader):
@@ -62,7 +66,11 @@ class OnnxSpotter(ImageReader):
         """
         folder = Path(folder)
         self.description = Description.load(folder)
-        super().__init__((self.description.short_side, self.description.long_side), tiles)
+        super().__init__(
+            (self.description.short_side, self.description.long_side),
+            self.description.image_format,
+            tiles,
+        )
         if self.description.kind not in _KINDS:
             raise ValueError(
                 f"{folder}: a spotter of the kind {self.description.kind!r} is not known to this "
@@ -108,17 +116,6 @@ class OnnxSpotter(ImageReader):
 
     def _relative_cost(self) -> np.ndarray:
         return np.array(self.description.choice.relative_cost, dtype=np.float32)
-
-    def _input(self, image: np.ndarray, name: str) -> dict[str, Any]:
-        height, width = image.shape[:2]
-        try:
-            size = full_size((height, width), *self._sizes)
-        except TooThinError as error:
-            raise TooThinError(f"{name}: {error}") from None
-        if self.description.image_format == "RGB":
-            image = image[:, :, ::-1]
-        image = resize_uint8(np.ascontiguousarray(image), size).transpose(2, 0, 1)
-        return {"image": image, "height": height, "width": width, "name": name}
 
     def _spot(self, inputs: list[dict[str, Any]]) -> list[SpottingResult]:
         return [self._spot_one(item) for item in inputs]

@@ -7,17 +7,17 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-from dld_d2.modeling.spotters.text_perceptron.head import OFFSET_UNIT
-from dld_d2.modeling.spotters.text_perceptron.targets import (
+from dld_d2.modeling.spotters.text_perceptron.cells import (
     BOUNDARY,
     CENTRE,
     HEAD,
+    OFFSET_UNIT,
     STRIDE,
     TAIL,
     TargetRule,
 )
 
-__all__ = ["Cells", "FoundWords", "find_words"]
+__all__ = ["Cells", "FoundWords", "find_words", "outlines_of", "words_of_cells"]
 
 # A component of fewer cells is no word.
 _LEAST_CELLS = 3
@@ -120,6 +120,41 @@ def find_words(
     scores = _means(word, cells.score[mine][:, None], len(begins))[:, 0]
     sides = np.concatenate([upper, lower], axis=1)
     return FoundWords(sides.astype(np.float32), scores.astype(np.float32))
+
+
+def words_of_cells(
+    packed: np.ndarray,
+    size: tuple[int, int],
+    rule: TargetRule,
+    bond_threshold: float,
+    score_threshold: float,
+    max_words: int,
+) -> FoundWords:
+    """The words of an image, see `find_words`.
+
+    Args:
+        packed: (M, 16), in a row for each cell that is no background its row, column, label, score
+            and 12 offsets.
+        size: height and width of the image in pixels, without padding.
+        rule, bond_threshold: see `find_words`.
+        score_threshold: words with a lower score are left out.
+        max_words: at most so many; those of the highest scores stay, in their order.
+    """
+    height, width = (-(-side // STRIDE) for side in size)
+    packed = packed[(packed[:, 0] < height) & (packed[:, 1] < width)]
+    row, column, label = packed[:, :3].astype(np.int64).T
+    cells = Cells(row, column, label, packed[:, 3], packed[:, 4:])
+    words = find_words(cells, (height, width), rule, bond_threshold)
+    kept = np.flatnonzero(words.scores >= score_threshold)
+    kept = np.sort(kept[np.argsort(-words.scores[kept], kind="stable")[:max_words]])
+    return FoundWords(words.sides[kept], words.scores[kept])
+
+
+def outlines_of(words: FoundWords, size: tuple[int, int]) -> np.ndarray:
+    """(N, 14, 2) float32, polygons around the sides, within an image of a height and width."""
+    limit = np.array([size[1], size[0]], dtype=np.float32)
+    polygons = np.concatenate([words.sides[:, :7], words.sides[:, :6:-1]], axis=1)
+    return polygons.clip(0, limit)
 
 
 def _neighbours(centre: np.ndarray, *maps: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -10,13 +10,10 @@ import torch.nn.functional as F
 from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 
-__all__ = ["KINDS", "OFFSET_UNIT", "DetectionMaps", "OrderAwareHead"]
+__all__ = ["KINDS", "DetectionMaps", "OrderAwareHead"]
 
 KINDS = ("centre", "head", "tail", "boundary")
 """Of the score maps, in this order."""
-
-OFFSET_UNIT = 32.0
-"""Pixels of the input in a unit of the offsets."""
 
 
 class DetectionMaps(NamedTuple):

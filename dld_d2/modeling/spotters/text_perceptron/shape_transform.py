@@ -134,7 +134,7 @@ class ShapeTransform(nn.Module):
         places = places.clamp(min=first, max=last)
         sampled = _sample(features, regions.image_index, places)
         height, width = (side + 2 * self.halo for side in self.size)
-        return sampled.unflatten(2, (height, width))
+        return sampled.reshape(*sampled.shape[:2], height, width)
 
 
 def _sample(features: Tensor, image_index: Tensor, places: Tensor) -> Tensor:

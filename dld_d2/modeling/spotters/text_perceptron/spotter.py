@@ -16,18 +16,25 @@ from dld_d2.modeling.backbones.single_level import single_level_features
 from dld_d2.modeling.backbones.unused_levels import drop_other_levels
 from dld_d2.modeling.cost.multiply_adds import module_cost
 from dld_d2.modeling.cost.parts import PartCost
+from dld_d2.modeling.onnx_graphs import OnnxSpotter
 from dld_d2.modeling.recognition.reading import Reading, ScoreMap
 from dld_d2.modeling.spotters.backbone_spotter import BackboneSpotter
 from dld_d2.modeling.spotters.contract import Look, Spotter
 from dld_d2.modeling.spotters.rows import Rows
-from dld_d2.modeling.spotters.text_perceptron.found_words import Cells, FoundWords, find_words
+from dld_d2.modeling.spotters.text_perceptron.cells import RULES, STRIDE
+from dld_d2.modeling.spotters.text_perceptron.found_words import (
+    FoundWords,
+    outlines_of,
+    words_of_cells,
+)
 from dld_d2.modeling.spotters.text_perceptron.head import KINDS, DetectionMaps, OrderAwareHead
 from dld_d2.modeling.spotters.text_perceptron.losses import (
     detection_loss_per_image,
     detection_losses,
 )
+from dld_d2.modeling.spotters.text_perceptron.onnx_graphs import graphs
 from dld_d2.modeling.spotters.text_perceptron.side_regions import SideRegions
-from dld_d2.modeling.spotters.text_perceptron.targets import RULES, STRIDE, draw_targets
+from dld_d2.modeling.spotters.text_perceptron.targets import draw_targets
 from dld_d2.modeling.spotters.text_perceptron.text_head import StraightenedTextHead
 
 __all__ = ["TextPerceptronSpotter"]
@@ -109,6 +116,7 @@ class TextPerceptronSpotter(BackboneSpotter):
         self.in_feature = in_feature
         self.head = head
         self.text_head = text_head
+        self.targets = targets
         self.rule = RULES[targets]
         self.thin_background = thin_background
         self.loss_weights = dict(loss_weights)
@@ -213,6 +221,19 @@ class TextPerceptronSpotter(BackboneSpotter):
         found = SideRegions.from_targets([regions]).in_image(look.index)
         return self.text_head.read(look.features, found).texts
 
+    def onnx(self) -> OnnxSpotter:
+        return OnnxSpotter(
+            kind="text_perceptron",
+            graphs=graphs(self),
+            settings={
+                "score_threshold": self.score_threshold,
+                "targets": self.targets,
+                "bond_threshold": self.bond_threshold,
+                "max_words": self.max_words,
+                "max_length": self.max_length,
+            },
+        )
+
     def image_cost(self, image: Tensor) -> list[PartCost]:
         feature = single_level_features(self.backbone, image, self.in_feature)[self.in_feature]
         whole = module_cost(single_level_features, self.backbone, image, self.in_feature)
@@ -253,32 +274,32 @@ class TextPerceptronSpotter(BackboneSpotter):
             reading = reading.with_feature("detection_loss", loss)
         return reading
 
-    def _words(self, images: ImageList, maps: DetectionMaps) -> list[FoundWords]:
-        """Per image; all cells that are no background go to the host together."""
+    def packed_cells(self, maps: DetectionMaps) -> Tensor:
+        """(M, 17) float64: of each cell that is no background its image, row, column, label, score
+        and 12 offsets."""
         scores = maps.scores.sigmoid()
         kinds = torch.arange(1, 5, device=scores.device).view(1, 4, 1, 1)
         labels = torch.where(scores >= self.thresholds, kinds, 0).amax(dim=1)
-        sizes = [tuple(-(-side // STRIDE) for side in size) for size in images.image_sizes]
         place = labels.nonzero()
         index, row, column = place.unbind(dim=1)
         values = torch.cat([scores[:, :1], maps.offsets], dim=1)[index, :, row, column]
-        packed = torch.cat([place, labels[index, row, column][:, None], values.double()], dim=1)
-        packed = packed.cpu().numpy()
-        first = np.searchsorted(packed[:, 0], np.arange(len(sizes) + 1))
-        found = []
-        for number, (height, width) in enumerate(sizes):
-            cells = packed[first[number] : first[number + 1]]
-            cells = cells[(cells[:, 1] < height) & (cells[:, 2] < width)]
-            row, column, label = cells[:, 1:4].astype(np.int64).T
-            cells = Cells(row, column, label, cells[:, 4], cells[:, 5:])
-            words = find_words(cells, (height, width), self.rule, self.bond_threshold)
-            found.append(self._best(words))
-        return found
+        return torch.cat([place, labels[index, row, column][:, None], values.double()], dim=1)
 
-    def _best(self, words: FoundWords) -> FoundWords:
-        kept = np.flatnonzero(words.scores >= self.score_threshold)
-        kept = np.sort(kept[np.argsort(-words.scores[kept], kind="stable")[: self.max_words]])
-        return FoundWords(words.sides[kept], words.scores[kept])
+    def _words(self, images: ImageList, maps: DetectionMaps) -> list[FoundWords]:
+        """Per image; all cells that are no background go to the host together."""
+        packed = self.packed_cells(maps).cpu().numpy()
+        first = np.searchsorted(packed[:, 0], np.arange(len(images.image_sizes) + 1))
+        return [
+            words_of_cells(
+                packed[first[number] : first[number + 1], 1:],
+                size,
+                self.rule,
+                self.bond_threshold,
+                self.score_threshold,
+                self.max_words,
+            )
+            for number, size in enumerate(images.image_sizes)
+        ]
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         # A trained reader of a Mask R-CNN spotter is a better beginning than none.
@@ -295,9 +316,7 @@ class TextPerceptronSpotter(BackboneSpotter):
 
 def _instances(size: tuple[int, int], words: FoundWords, device: torch.device) -> Instances:
     """Without texts."""
-    limit = np.array([size[1], size[0]], dtype=np.float32)
-    polygons = np.concatenate([words.sides[:, :7], words.sides[:, :6:-1]], axis=1)
-    polygons = polygons.clip(0, limit)
+    polygons = outlines_of(words, size)
     boxes = np.concatenate([polygons.min(axis=1), polygons.max(axis=1)], axis=1)
     found = Instances(size)
     found.pred_boxes = Boxes(torch.from_numpy(boxes).to(device))

@@ -10,7 +10,16 @@ import torch.nn.functional as F
 from detectron2.structures import Instances
 from torch import Tensor
 
-from dld_d2.modeling.spotters.text_perceptron.head import OFFSET_UNIT
+from dld_d2.modeling.spotters.text_perceptron.cells import (
+    BACKGROUND,
+    BOUNDARY,
+    CENTRE,
+    HEAD,
+    OFFSET_UNIT,
+    STRIDE,
+    TAIL,
+    TargetRule,
+)
 from dld_d2.modeling.spotters.text_perceptron.side_regions import sides_in_pixels
 from dld_d2.modeling.spotters.text_perceptron.word_geometry import (
     WordPairs,
@@ -22,30 +31,7 @@ from dld_d2.modeling.spotters.text_perceptron.word_geometry import (
 )
 from dld_d2.structures.polygons import Polygons, points_in_polygons
 
-__all__ = ["CENTRE", "HEAD", "RULES", "STRIDE", "TAIL", "MapTargets", "TargetRule", "draw_targets"]
-
-STRIDE = 4
-"""Pixels of the input per cell."""
-
-BACKGROUND, CENTRE, HEAD, TAIL, BOUNDARY = range(5)
-
-
-class TargetRule(NamedTuple):
-    """How words are drawn.
-
-    Attributes:
-        at: where in its cell the point lies that stands for it, in pixels.
-        on_cells: whether lines are a whole number of cells wide and ends at least one cell long, so
-            that hardly any falls between cells. Else they are what they are on the input's pixels,
-            with integer vertices and outlines that count, as OpenCV draws them.
-    """
-
-    at: float
-    on_cells: bool
-
-
-RULES = {"cells": TargetRule(STRIDE / 2, True), "pixels": TargetRule(0.0, False)}
-"""By the names of MODEL.TEXT_PERCEPTRON.TARGETS."""
+__all__ = ["MapTargets", "draw_targets"]
 
 
 class MapTargets(NamedTuple):

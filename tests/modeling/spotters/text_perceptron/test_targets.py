@@ -7,8 +7,9 @@ import torch
 from perceptron import perceptron_input, scenes
 
 from dld_d2.modeling.spotters.rescale import scale_targets
+from dld_d2.modeling.spotters.text_perceptron.cells import RULES
 from dld_d2.modeling.spotters.text_perceptron.found_words import Cells, find_words
-from dld_d2.modeling.spotters.text_perceptron.targets import RULES, draw_targets
+from dld_d2.modeling.spotters.text_perceptron.targets import draw_targets
 from dld_d2.structures.polygons import Polygons
 
 SIZE = (96, 160)

@@ -25,7 +25,7 @@ from dld_d2.modeling.selection.views import scale_images
 from dld_d2.modeling.spotter_cost import SpotterCost
 from dld_d2.modeling.spotters.mask_rcnn.attention_text_head import recognition_loss
 from dld_d2.modeling.spotters.rescale import scale_targets
-from dld_d2.modeling.spotters.text_perceptron import spotter as spotter_module
+from dld_d2.modeling.spotters.text_perceptron import found_words
 from dld_d2.modeling.spotters.text_perceptron.found_words import find_words
 from dld_d2.modeling.spotters.text_perceptron.head import DetectionMaps
 from dld_d2.modeling.spotters.text_perceptron.side_regions import SideRegions
@@ -185,7 +185,7 @@ def test_the_order_of_kinds_where_several_show(spotter, monkeypatch):
         seen.append(cells)
         return find_words(cells, size, *args)
 
-    monkeypatch.setattr(spotter_module, "find_words", look)
+    monkeypatch.setattr(found_words, "find_words", look)
     images, _ = spotter.preprocess([perceptron_input([])])
     spotter._words(images, DetectionMaps(scores, torch.zeros(1, 12, 24, 40)))
     (cells,) = seen
