@@ -34,29 +34,29 @@ class Metrics:
         self._registry = CollectorRegistry()
         # Memory, processor time and open files of the process.
         ProcessCollector(registry=self._registry)
-        shared = {"registry": self._registry}
+        into = {"registry": self._registry}
         self._requests = Counter(
             "dld_d2_read_requests",
             "Requests to read, by the status of the answer",
             ["status"],
-            **shared,
+            **into,
         )
         self._request_seconds = Histogram(
             "dld_d2_read_request_seconds",
             "From a request to its answer, words or not",
             buckets=_SECONDS,
-            **shared,
+            **into,
         )
         self._reading_seconds = Histogram(
-            "dld_d2_reading_seconds", "Decoding and reading an image", buckets=_SECONDS, **shared
+            "dld_d2_reading_seconds", "Decoding and reading an image", buckets=_SECONDS, **into
         )
-        self._words = Counter("dld_d2_words", "Words that were found", **shared)
-        self._scales = Counter("dld_d2_images", "Images read, by their scale", ["scale"], **shared)
+        self._words = Counter("dld_d2_words", "Words that were found", **into)
+        self._scales = Counter("dld_d2_images", "Images read, by their scale", ["scale"], **into)
         self.in_progress = Gauge(
-            "dld_d2_read_requests_in_progress", "Requests to read that are being answered", **shared
+            "dld_d2_read_requests_in_progress", "Requests to read that are being answered", **into
         )
         Gauge(
-            "dld_d2_late_readers", "Readers at work for requests whose time is over", **shared
+            "dld_d2_late_readers", "Readers at work for requests whose time is over", **into
         ).set_function(late)
 
     def answered(self, status: int, seconds: float) -> None:
