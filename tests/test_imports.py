@@ -52,6 +52,14 @@ def test_reading_by_exported_networks_needs_neither_torch_nor_detectron2():
     assert not found & {"torch", "torchvision", "detectron2", "fvcore", "matplotlib"}
 
 
+def test_serving_needs_neither_torch_nor_detectron2():
+    for package in ("onnxruntime", "starlette", "prometheus_client"):
+        pytest.importorskip(package)
+    statements = "import dld_d2.commands.serve, dld_d2.deployment.service.app"
+    found = loaded(f"{statements}\nfrom dld_d2.deployment.runtime import OnnxSpotter, pp_ocr")
+    assert not found & {"torch", "torchvision", "detectron2", "fvcore", "matplotlib"}
+
+
 @pytest.mark.parametrize(
     ("module", "modules"),
     [

@@ -10,6 +10,8 @@ __all__ = ["package_of", "remedy"]
 # smallest.
 _EXTRAS = {
     "runtime": ("cv2", "contourpy", "onnxruntime"),
+    "serve": ("prometheus_client", "starlette", "uvicorn"),
+    "pdf": ("pypdfium2",),
     "export": ("onnx",),
     "train": (
         "fontTools",

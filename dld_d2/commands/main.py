@@ -16,6 +16,7 @@ __all__ = ["main", "run_command"]
 # imported when the command is used: some need PyTorch, which takes seconds to load, some do not.
 COMMANDS = {
     "read": ("dld_d2.commands.read:main", "read the words in photographs"),
+    "serve": ("dld_d2.commands.serve:main", "read photographs for others, over HTTP"),
     "evaluate": ("dld_d2.evaluation.cli:main", "score a text spotter by the ICDAR protocols"),
     "train": ("dld_d2.commands.train:main", "train or evaluate a text spotter, or distil one"),
     "export": ("dld_d2.commands.export:main", "write a trained model as one file, or as networks"),

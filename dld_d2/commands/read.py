@@ -1,4 +1,5 @@
 r"""Read the words in photographs: print them, or write files of all results and pictures of them.
+Of documents (PDF, TIFF) all pages are read, of videos the frames that differ.
 
     dld-d2 read photo.jpg more/*.png
     dld-d2 read PHOTOS --output DIR --format json,csv,rrc
@@ -21,6 +22,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -37,13 +39,15 @@ from dld_d2.commands.console import messages, progress
 from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.commands.models import open_reader
 from dld_d2.commands.pictures import enlargement, write_picture
-from dld_d2.commands.results import FORMATS, Reading, unique_stems, write_results
-from dld_d2.data.images import read_image
+from dld_d2.commands.results import FORMATS, Reading, UniqueStems, write_results
+from dld_d2.data.images import as_bgr
 from dld_d2.deployment.image_paths import find_images
 from dld_d2.deployment.image_reader import ImageReader
 from dld_d2.deployment.pretrained import DEFAULT
 from dld_d2.deployment.result import SpottingResult
+from dld_d2.deployment.sources import Source, find_sources, images_of, read_sources
 from dld_d2.deployment.tiles import check_tiles
+from dld_d2.deployment.video import is_video
 
 __all__ = ["main"]
 
@@ -60,7 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line."""
     parser = described_parser(__doc__)
-    parser.add_argument("images", nargs="*", metavar="PATH", help=IMAGES)
+    parser.add_argument(
+        "images", nargs="*", metavar="PATH", help=f"{IMAGES}; PDF and TIFF files; videos"
+    )
     add_images(parser, "--input")
     add_model(parser, "the weights are those that its MODEL.WEIGHTS names", default=DEFAULT)
     parser.add_argument(
@@ -109,6 +115,14 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         help="images that run together, faster on a GPU (default 1)",
     )
     parser.add_argument(
+        "--frames-per-second",
+        type=above_0,
+        default=2.0,
+        metavar="N",
+        help="of a video, that are looked at; those that hardly differ from the last one are not "
+        "read again (default %(default).3g)",
+    )
+    parser.add_argument(
         "--threads",
         type=at_least(1),
         metavar="N",
@@ -143,6 +157,14 @@ def formats(text: str) -> list[str]:
     return names
 
 
+def above_0(text: str) -> float:
+    """The type of --frames-per-second."""
+    value = float(text)
+    if not 0 < value <= 1000:
+        raise argparse.ArgumentTypeError(f"must be above 0, and at most 1000, not {text}")
+    return value
+
+
 def tiles(text: str) -> int | str | None:
     """The type of --tiles."""
     if text == "off":
@@ -157,16 +179,17 @@ def tiles(text: str) -> int | str | None:
 
 def print_words(arguments: argparse.Namespace) -> int:
     """Read all images and print what is written in them; returns the exit status."""
-    files = find_images(arguments.images)
-    spotter = prepared_spotter(arguments, files)
+    sources = find_sources(find_images(arguments.images))
+    spotter = prepared_spotter(arguments, sources)
     failed = 0
-    results = spotter.predict_many(files, arguments.batch_size)
-    for number, (file, result) in enumerate(zip(files, results, strict=True)):
+    found = read_sources(spotter, sources, arguments.batch_size, arguments.frames_per_second)
+    for number, (source, _, result) in enumerate(found):
         if isinstance(result, Exception):
             failed += 1
             messages.print(str(result), style="red")
             continue
-        lines = ([""] if number > failed else []) + [file] + ([result.text] if result.text else [])
+        before = [""] if number > failed else []
+        lines = before + [source.name] + ([result.text] if result.text else [])
         print(printable("\n".join(lines)), flush=True)
     return 1 if failed else 0
 
@@ -179,37 +202,40 @@ def printable(text: str) -> str:
 
 def write_words(arguments: argparse.Namespace) -> int:
     """Read all images and write what was found; returns the exit status."""
-    files = find_images(arguments.images)
+    sources = find_sources(find_images(arguments.images))
     pictures = arguments.output / "pictures"
     try:
         (arguments.output if arguments.no_pictures else pictures).mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UsageError(f"{arguments.output} cannot be made into a folder: {error}") from error
-    spotter = prepared_spotter(arguments, files)
+    spotter = prepared_spotter(arguments, sources)
     readings: list[Reading] = []
-    failed: list[dict[str, str]] = []
+    failed: list[dict[str, Any]] = []
 
-    def fail(file: str, error: Exception) -> None:
-        failed.append({"file": file, "error": str(error)})
+    def fail(source: Source, error: Exception) -> None:
+        failed.append({"file": source.file, **source.place, "error": str(error)})
         messages.print(str(error), style="red")
 
-    results = spotter.predict_many(files, arguments.batch_size)
-    found = zip(files, unique_stems(files), results, strict=True)
+    unique = UniqueStems()
+    found = read_sources(spotter, sources, arguments.batch_size, arguments.frames_per_second)
+    # How many moments a video has is known when it is over.
+    total = None if any(is_video(source.file) for source in sources) else len(sources)
     try:
-        for file, stem, result in progress(found, "Reading", len(files)):
+        for source, image, result in progress(found, "Reading", total):
+            stem = unique(source.stem)
             if isinstance(result, Exception):
-                fail(file, result)
+                fail(source, result)
                 continue
             picture = None
             try:
                 if not arguments.no_pictures:
                     picture = f"{pictures.name}/{stem}.jpg"
-                    drawn = draw_result(read_image(file, "BGR"), result)
+                    drawn = draw_result(as_bgr(image), result)
                     write_picture(arguments.output / picture, drawn)
             except OSError as error:
-                fail(file, error)
+                fail(source, error)
                 continue
-            readings.append(Reading(file, stem, result, picture))
+            readings.append(Reading(source.file, stem, result, picture, source.place))
     finally:
         # An interrupted run keeps what it has.
         source = {"model": arguments.model, "config_file": arguments.config_file}
@@ -224,7 +250,7 @@ def write_words(arguments: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
-def prepared_spotter(arguments: argparse.Namespace, files: Sequence[str]) -> ImageReader:
+def prepared_spotter(arguments: argparse.Namespace, sources: Sequence[Source]) -> ImageReader:
     """The model that was asked for, with its overrides."""
     spotter = open_reader(
         arguments.model,
@@ -239,15 +265,24 @@ def prepared_spotter(arguments: argparse.Namespace, files: Sequence[str]) -> Ima
     if arguments.confidence_threshold is not None:
         spotter.score_threshold = arguments.confidence_threshold
     if arguments.target_cost is not None:
-        meet_target(spotter, files, arguments)
+        meet_target(spotter, sources, arguments)
     return spotter
 
 
-def meet_target(spotter: ImageReader, files: Sequence[str], arguments: argparse.Namespace) -> None:
+def meet_target(
+    spotter: ImageReader, sources: Sequence[Source], arguments: argparse.Namespace
+) -> None:
     """Set the cost bias; files that cannot be read are left for the reading to report."""
+    for source in sources:
+        if is_video(source.file):
+            raise UsageError(
+                f"{source.file}: --target-cost looks at all images first, and not at videos; give "
+                "a --cost-bias"
+            )
+    images = (image for _, image in images_of(sources) if not isinstance(image, OSError))
     try:
-        found = spotter.scale_logits(files, arguments.batch_size)
-        found = progress(found, "Choosing", len(files))
+        found = spotter.scale_logits(images, arguments.batch_size)
+        found = progress(found, "Choosing", len(sources))
         logits = [item for item in found if not isinstance(item, Exception)]
         if not logits:
             return

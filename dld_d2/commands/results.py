@@ -5,14 +5,16 @@ from __future__ import annotations
 import csv
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dld_d2.deployment.result import SpottingResult, Word
+from dld_d2.deployment.result import SpottingResult
+from dld_d2.deployment.result_entry import result_entry, word_entry
+from dld_d2.deployment.sources import PLACES
 from dld_d2.evaluation.submission import write_submission
 
-__all__ = ["FORMATS", "Reading", "unique_stems", "write_results"]
+__all__ = ["FORMATS", "Reading", "UniqueStems", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -21,15 +23,17 @@ class Reading:
 
     Attributes:
         file: its name as given.
-        stem: its file name without folder and ending; unlike those of all others.
+        stem: its file name without folder and ending, and with its place; unlike all others.
         result: what was found.
         picture: of the words, a file name relative to the results; None if there is none.
+        place: which part of the file, see `Source.place`.
     """
 
     file: str
     stem: str
     result: SpottingResult
     picture: str | None = None
+    place: Mapping[str, int | float] = field(default_factory=dict)
 
 
 def write_results(
@@ -57,18 +61,20 @@ def write_results(
     return [FORMATS[name](folder, readings, failed, source) for name in formats]
 
 
-def unique_stems(files: Sequence[str]) -> list[str]:
-    """File names without folders and endings; those that occur again get a number."""
-    names, seen = [], set()
-    for file in files:
-        stem, number = Path(file).stem, 1
-        name = stem
-        while name.casefold() in seen:
+class UniqueStems:
+    """Names of files; those that occur again get a number."""
+
+    def __init__(self) -> None:
+        self._seen: set[str] = set()
+
+    def __call__(self, stem: str) -> str:
+        """The name, or with a number if it, in whatever case, was there already."""
+        name, number = stem, 1
+        while name.casefold() in self._seen:
             number += 1
             name = f"{stem}_{number}"
-        seen.add(name.casefold())
-        names.append(name)
-    return names
+        self._seen.add(name.casefold())
+        return name
 
 
 def _write_json(folder: Path, readings: Sequence[Reading], failed: Any, source: Any) -> Path:
@@ -84,12 +90,15 @@ def _write_csv(folder: Path, readings: Sequence[Reading], *_: Any) -> Path:
     path = folder / "results.csv"
     with path.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream:
         writer = csv.writer(stream)
-        writer.writerow(["file", "word", "text", "score", "detection_score", "polygon"])
+        # Columns of what some images have: the page, or start and end.
+        places = [name for name in PLACES if any(name in one.place for one in readings)]
+        writer.writerow(["file", *places, "word", "text", "score", "detection_score", "polygon"])
         for one in readings:
-            for number, word in enumerate(map(_described, one.result)):
+            for number, word in enumerate(map(word_entry, one.result)):
                 points = " ".join(f"{value:.10g}" for point in word["polygon"] for value in point)
                 scores = word["score"], word["detection_score"]
-                writer.writerow([one.file, number, word["text"], *scores, points])
+                where = [one.file, *(one.place.get(name, "") for name in places)]
+                writer.writerow([*where, number, word["text"], *scores, points])
     return path
 
 
@@ -106,27 +115,8 @@ def _in_archive(stem: str) -> str:
 
 
 def _entry(one: Reading) -> dict[str, Any]:
-    result = one.result
-    height, width = result.image_size
-    return {
-        "file": one.file,
-        "width": width,
-        "height": height,
-        "scale": round(result.scale, 6),
-        "relative_cost": round(result.relative_cost, 6),
-        **({"tiles": len(result.tiles)} if result.tiles else {}),
-        "words": [_described(word) for word in result],
-        **({"picture": one.picture} if one.picture else {}),
-    }
-
-
-def _described(word: Word) -> dict[str, Any]:
-    return {
-        "text": word.text,
-        "score": round(word.score, 4),
-        "detection_score": round(word.detection_score, 4),
-        "polygon": [[round(float(x), 2), round(float(y), 2)] for x, y in word.polygon],
-    }
+    picture = {"picture": one.picture} if one.picture else {}
+    return {"file": one.file, **one.place, **result_entry(one.result), **picture}
 
 
 FORMATS = {"json": _write_json, "csv": _write_csv, "rrc": _write_rrc}

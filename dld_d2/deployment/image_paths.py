@@ -8,14 +8,17 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from dld_d2.deployment.video import is_video
+
 __all__ = ["find_images"]
 
 
 def find_images(paths: Sequence[str]) -> list[str]:
     """Image files that files, folders and patterns mean, each once, in the order given.
 
-    A folder means its images, not those of sub-folders. A path that names nothing stays in the
-    list, so that it is reported like any other file that cannot be read.
+    A folder means its images and documents, not those of sub-folders, and not its videos, which
+    take long; these are named. A path that names nothing stays in the list, so that it is reported
+    like any other file that cannot be read.
 
     Raises:
         FileNotFoundError: if there is no image at all.
@@ -38,4 +41,5 @@ def find_images(paths: Sequence[str]) -> list[str]:
 
 
 def _is_image_name(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in Image.EXTENSION
+    # Pillow, which writes PDF files and knows MPEG streams by their names, counts both.
+    return os.path.splitext(name)[1].lower() in Image.EXTENSION and not is_video(name)

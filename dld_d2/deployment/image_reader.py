@@ -18,6 +18,7 @@ from dld_d2.deployment.batches import check_several, run_in_batches
 from dld_d2.deployment.budget import Budget, choose_cost_bias
 from dld_d2.deployment.result import SpottingResult, Tile
 from dld_d2.deployment.runtime.resizing import resize_uint8
+from dld_d2.deployment.scale_prior import check_scale_prior
 from dld_d2.deployment.tiles import Box, check_tiles, merge_tiles, tile_boxes, tile_side
 from dld_d2.structures.sizes import TooThinError, full_size
 
@@ -29,9 +30,10 @@ _LEAST_REDUCTION = 2.0
 
 
 class SelectorPolicy(Protocol):
-    """What chooses scales by a selector's logits and a cost bias."""
+    """What chooses scales by a selector's logits, with a prior added, and a cost bias."""
 
     cost_bias: float
+    prior: np.ndarray | None
 
 
 class ImageReader(ABC):
@@ -86,6 +88,22 @@ class ImageReader(ABC):
         if not isfinite(value):
             raise ValueError(f"a cost bias must be a finite number, got {value}")
         self._policy().cost_bias = float(value)
+
+    @property
+    def scale_prior(self) -> np.ndarray | None:
+        """What is known of the scales before an image is looked at, (k,) float32: added to the
+        selector's logits, so that they are log probabilities but for a constant. None for nothing.
+
+        Raises:
+            ValueError: if the model does not choose scales by a selector, or on setting another
+                number of values, or such as are not finite.
+        """
+        return self._policy().prior
+
+    @scale_prior.setter
+    def scale_prior(self, value: np.ndarray | None) -> None:
+        policy = self._policy()
+        policy.prior = check_scale_prior(value, len(self.scales))
 
     @property
     def tiles(self) -> int | str | None:

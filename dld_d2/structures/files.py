@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 
-__all__ = ["check_regular_file", "refuse_special"]
+__all__ = ["check_regular_file", "refuse_special", "require_file"]
 
 
 def check_regular_file(path: str | os.PathLike[str]) -> None:
@@ -21,6 +21,23 @@ def check_regular_file(path: str | os.PathLike[str]) -> None:
         raise IsADirectoryError(f"{os.fsdecode(path)}: is a folder, not a file")
     if not stat.S_ISREG(mode):
         raise OSError(f"{os.fsdecode(path)}: is a pipe, socket or device, not a file")
+
+
+def require_file(path: str | os.PathLike[str]) -> None:
+    """As `check_regular_file`, with the path in front of every message.
+
+    Raises:
+        FileNotFoundError: if there is nothing.
+        OSError: if it cannot be looked at, or is no file.
+    """
+    try:
+        check_regular_file(path)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{os.fsdecode(path)}: there is no such file") from None
+    except OSError as error:
+        if error.errno is None:
+            raise
+        raise OSError(f"{os.fsdecode(path)}: {error.strerror}") from None
 
 
 def refuse_special(path: str | os.PathLike[str]) -> None:

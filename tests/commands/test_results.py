@@ -7,7 +7,7 @@ import zipfile
 import numpy as np
 import pytest
 
-from dld_d2.commands.results import FORMATS, Reading, unique_stems, write_results
+from dld_d2.commands.results import FORMATS, Reading, UniqueStems, write_results
 from dld_d2.deployment.result import SpottingResult, Tile, Word
 from dld_d2.evaluation import read_submission
 
@@ -53,6 +53,22 @@ def test_files_hold_all_words(tmp_path):
     assert [word.text for word in words["a"]] == ['say "a b"', "é"]
 
 
+def test_places_of_pages_and_moments(tmp_path):
+    readings = [
+        Reading("a.pdf", "a_page2", result(*WORDS), place={"page": 2}),
+        Reading("b.png", "b", result(*WORDS)),
+        Reading("c.mp4", "c_0.50s", result(*WORDS), place={"start": 0.5, "end": 1.25}),
+    ]
+    files = write_results(tmp_path, ["json", "csv"], readings, [], SOURCE)
+    images = json.loads(files[0].read_text())["images"]
+    assert images[0]["page"] == 2 and "page" not in images[1]
+    assert (images[2]["start"], images[2]["end"]) == (0.5, 1.25)
+    with files[1].open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))[::2]
+    places = [(row["page"], row["start"], row["end"]) for row in rows]
+    assert places == [("2", "", ""), ("", "", ""), ("", "0.5", "1.25")]
+
+
 def test_tiles_are_counted(tmp_path):
     tiles = tuple(Tile((0, 0, 200, 100), result()) for _ in range(5))
     readings = [Reading("a.png", "a", result(tiles=tiles)), Reading("b.png", "b", result())]
@@ -73,7 +89,7 @@ def test_names_that_files_and_archives_cannot_hold(tmp_path, name):
 
 
 def test_equal_names_get_numbers():
-    files = ["a/x.png", "b/x.jpg", "b/X.bmp", "x_2.png", "y.tar.png"]
-    stems = unique_stems(files)
+    unique = UniqueStems()
+    stems = [unique(stem) for stem in ("x", "x", "X", "x_2", "y.tar")]
     assert stems[:3] == ["x", "x_2", "X_3"] and stems[4] == "y.tar"
     assert len({stem.casefold() for stem in stems}) == 5

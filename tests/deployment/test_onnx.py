@@ -124,6 +124,30 @@ def test_the_selector_chooses_the_same(student):
     assert len(chosen) > 1
 
 
+def test_a_prior_of_the_scales(student):
+    spotter, folder = student
+    runtime = OnnxSpotter(folder)
+    spotter.cost_bias = runtime.cost_bias = 0.0
+    scales = runtime.scales
+    assert scales == spotter.scales and runtime.scale_prior is None
+    for index in (0, len(scales) - 1):
+        prior = np.zeros(len(scales), np.float32)
+        prior[index] = 1000
+        for reader in (spotter, runtime):
+            reader.scale_prior = prior
+            np.testing.assert_array_equal(reader.scale_prior, prior)
+            assert reader(page()).scale == scales[index]
+            # It is no part of what the selector thinks.
+            logits = reader.scale_logits([page()])
+            assert np.abs(np.array(list(logits))).max() < 500
+    for reader in (spotter, runtime):
+        for wrong in (prior[1:], prior * np.nan):
+            with pytest.raises(ValueError, match="one for each scale"):
+                reader.scale_prior = wrong
+        reader.scale_prior = None
+    same(runtime(page()), spotter(page()))
+
+
 def test_many_images_and_a_target_cost(student, tmp_path):
     spotter, folder = student
     rng = np.random.default_rng(0)
@@ -218,6 +242,11 @@ def test_a_fixed_scale(student, tmp_path):
     same(runtime(page()), expected)
     with pytest.raises(ValueError, match="no resolution selector"):
         runtime.scale_logits([page()])
+    for reader in (runtime, TextSpotter(cfg, model=fixed)):
+        with pytest.raises(ValueError, match="no resolution selector"):
+            _ = reader.scale_prior
+        with pytest.raises(ValueError, match="no resolution selector"):
+            reader.scale_prior = None
 
 
 def test_best_path():

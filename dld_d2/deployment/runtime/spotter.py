@@ -79,6 +79,8 @@ class OnnxSpotter(ImageReader):
             )
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
+        # Else a plan of the memory would be kept for every size of image and number of words.
+        options.enable_mem_pattern = False
         networks = {
             name: _session(folder / f"{name}.onnx", options, providers)
             for name in self.description.graphs
@@ -91,7 +93,7 @@ class OnnxSpotter(ImageReader):
         )
         choice = self.description.choice
         self._chooses = choice is not None and choice.fixed is None
-        self._bias = SimpleNamespace(cost_bias=choice.cost_bias if choice else 0.0)
+        self._bias = SimpleNamespace(cost_bias=choice.cost_bias if choice else 0.0, prior=None)
         self._mean = np.array(self.description.pixel_mean, dtype=np.float32)[:, None, None]
         self._std = np.array(self.description.pixel_std, dtype=np.float32)[:, None, None]
         if cost_bias is not None:
@@ -150,6 +152,8 @@ class OnnxSpotter(ImageReader):
 
     def _choose(self, full: np.ndarray) -> int:
         logits = self._logits_of(full)[None]
+        if self._bias.prior is not None:
+            logits = logits + self._bias.prior
         return int(choose_scales(logits, self.cost_bias, self._relative_cost())[0])
 
     def _logits_of(self, full: np.ndarray) -> np.ndarray:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+import numpy as np
 import torch
 from detectron2.structures import ImageList
 from torch import Tensor, nn
@@ -79,10 +80,14 @@ class DynamicScale(ScalePolicy):
         super().__init__()
         self.selector = selector
         self.cost_bias = cost_bias
+        self.prior: np.ndarray | None = None  # (k,) float32, is added to the logits at inference
 
     def logits(self, images: ImageList) -> Tensor:
         return self.selector(images.tensor, images.image_sizes)
 
     @torch.no_grad()
     def choose(self, images: ImageList, relative_cost: Tensor) -> Tensor:
-        return select(self.logits(images), self.cost_bias, relative_cost)
+        logits = self.logits(images)
+        if self.prior is not None:
+            logits = logits + torch.from_numpy(self.prior).to(logits)
+        return select(logits, self.cost_bias, relative_cost)

@@ -1,0 +1,1 @@
+"""What tools/load_test.py sends."""
