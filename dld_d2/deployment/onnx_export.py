@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -25,7 +26,7 @@ from dld_d2.modeling.selection.selector import ResolutionSelector
 from dld_d2.modeling.spotters.contract import Spotter
 from dld_d2.modeling.spotters.onnx_graphs import OnnxGraph
 
-__all__ = ["OPSET", "save_onnx"]
+__all__ = ["OPSET", "save_onnx", "write_graph"]
 
 OPSET = 17
 """Of the networks. `GridSample` came with 16, `LayerNormalization` with 17."""
@@ -67,7 +68,7 @@ def save_onnx(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs.items():
-        _write(graph, folder / f"{name}.onnx")
+        write_graph(graph, folder / f"{name}.onnx")
     description = Description(
         kind=parts.kind,
         settings=dict(parts.settings),
@@ -118,7 +119,16 @@ def _selector_graph(selector: ResolutionSelector) -> OnnxGraph:
     )
 
 
-def _write(graph: OnnxGraph, path: Path) -> None:
+def write_graph(
+    graph: OnnxGraph, path: Path, metadata: Mapping[str, str] = MappingProxyType({})
+) -> None:
+    """Write a network, at once.
+
+    Args:
+        graph: see there.
+        path: of the file.
+        metadata: by keys, what is written into the file beside the network.
+    """
     # The exporter by tracing; the newer one needs one more package, and is the default since 2.9.
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
@@ -139,6 +149,12 @@ def _write(graph: OnnxGraph, path: Path) -> None:
             opset_version=OPSET,
             **options,
         )
+    if metadata:
+        import onnx
+
+        network = onnx.load(part)
+        onnx.helper.set_model_props(network, dict(metadata))
+        onnx.save(network, part)
     os.replace(part, path)
 
 
