@@ -22,12 +22,12 @@ import cv2
 from dld_d2.commands.arguments import add_images, described_parser
 from dld_d2.commands.console import console, messages, progress
 from dld_d2.commands.errors import UsageError, ends_in_one_line
+from dld_d2.commands.select_arguments import add_engine, engine_and_sides, scale
 from dld_d2.deployment.any_engine.collecting import collect
 from dld_d2.deployment.any_engine.readings import ReadingsFile
 from dld_d2.deployment.image_paths import find_images
-from dld_d2.deployment.runtime.engines import NamedEngine, Sides, find_engine
 
-__all__ = ["add_engine", "engine_and_sides", "main", "scale"]
+__all__ = ["main"]
 
 SCALES = (0.35, 0.5, 0.7, 1.0)
 
@@ -74,52 +74,3 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if not arguments.images:
         parser.error("--images: name the images to read, or folders of them")
     return arguments
-
-
-def add_engine(parser: argparse.ArgumentParser) -> None:
-    """--engine, --min-side and --max-side."""
-    parser.add_argument(
-        "--engine",
-        required=True,
-        metavar="NAME",
-        help="rapidocr, tesseract, or MODULE:FUNCTION, a function of yours from an image, (H, W, "
-        "3) uint8 in BGR, to its words, (polygon, text, score) each",
-    )
-    for name, meaning in (
-        ("min", "the full size of smaller images has a short side of so many pixels"),
-        ("max", "no side of the full size is longer; 0 for no limit"),
-    ):
-        parser.add_argument(
-            f"--{name}-side",
-            type=int,
-            metavar="PIXELS",
-            help=f"{meaning} (default: as the engine does by itself; for one of yours 0)",
-        )
-
-
-def engine_and_sides(arguments: argparse.Namespace) -> tuple[NamedEngine, Sides]:
-    """The engine that was asked for, and what the full size is.
-
-    Raises:
-        UsageError: if there is none, or for sides that cannot be.
-    """
-    engine = find_engine(arguments.engine)
-    sides = (
-        own if given is None else given
-        for own, given in (
-            (engine.sides.min_side, arguments.min_side),
-            (engine.sides.max_side, arguments.max_side),
-        )
-    )
-    try:
-        return engine, Sides(*sides)
-    except ValueError as error:
-        raise UsageError(f"--min-side, --max-side: {error}") from None
-
-
-def scale(text: str) -> float:
-    """The type of a scale."""
-    value = float(text)
-    if not 0.01 <= value <= 8:
-        raise argparse.ArgumentTypeError(f"a scale is between 0.01 and 8, not {text}")
-    return value

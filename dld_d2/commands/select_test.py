@@ -24,8 +24,13 @@ import numpy as np
 from dld_d2.commands.arguments import add_images, described_parser
 from dld_d2.commands.console import console, messages, progress, table
 from dld_d2.commands.errors import UsageError, ends_in_one_line
-from dld_d2.commands.select_read import add_engine, engine_and_sides, scale
-from dld_d2.commands.select_train import add_truth, truth_of
+from dld_d2.commands.select_arguments import (
+    add_engine,
+    add_truth,
+    engine_and_sides,
+    scale,
+    truth_of,
+)
 from dld_d2.data.images import as_bgr
 from dld_d2.deployment.any_engine.collecting import collect, cpu_time
 from dld_d2.deployment.any_engine.comparison import (

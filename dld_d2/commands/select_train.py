@@ -3,15 +3,16 @@
     dld-d2 select train --readings readings.jsonl --output selector.onnx
     dld-d2 select train --readings readings.jsonl --output selector.onnx --target-cost 0.4 --gt gt/
 
-No labels are needed: what counts as right is the engine's own reading at the reference scale, or
-with --gt the truth. A part of the photographs is held out: on it the cost bias is found that meets
-the target, and the table shows what comes of it and of other targets there.
+No labels are needed: what counts as right is what the engine reads alike at two scales, or is sure
+of at the reference scale or above; or with --gt the truth. A part of the photographs is held out,
+to find the cost bias on that meets the target; the table shows what comes of it, and of other
+targets, there.
 """
 
 from __future__ import annotations
 
 import argparse
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,17 +22,17 @@ import dld_d2
 from dld_d2.commands.arguments import at_least, described_parser
 from dld_d2.commands.console import console, messages, progress, table
 from dld_d2.commands.errors import UsageError, ends_in_one_line
+from dld_d2.commands.select_arguments import add_truth, truth_of
 from dld_d2.deployment.any_engine.comparison import Measured, measure
-from dld_d2.deployment.any_engine.examples import as_truth, examples_of, relative_costs
+from dld_d2.deployment.any_engine.examples import examples_of, relative_costs
+from dld_d2.deployment.any_engine.own_truth import agreed_words
 from dld_d2.deployment.any_engine.readings import ReadingsFile
 from dld_d2.deployment.runtime.scale_selector import SelectorCard
-from dld_d2.evaluation.submission import image_id, read_ground_truth
-from dld_d2.structures.word import Word
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-__all__ = ["add_truth", "main", "truth_of"]
+__all__ = ["main"]
 
 _LEAST = 20  # images
 _SHOWN = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
@@ -53,9 +54,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     file = ReadingsFile(arguments.readings)
     images, scales = file.table()
     check_enough(file, images, scales, arguments)
-    truth = truth_of(file, images, arguments)
+    reference = arguments.reference
+    if arguments.gt is None:
+        truth = {
+            image: agreed_words(
+                [file.at(image, scale) for scale in scales], reference, arguments.min_score
+            )
+            for image in images
+        }
+    else:
+        truth = truth_of(file, images, arguments)
     wall = arguments.clock == "wall"
-    cost = relative_costs(file, images, scales, arguments.reference, wall=wall)
+    cost = relative_costs(file, images, scales, reference, wall=wall)
     features = network.TextFeatures.pretrained().eval()
     examples = examples_of(file, images, scales, truth)
     views = list(
@@ -76,14 +86,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         logits,
         torch.tensor(cost),
         measure(file, [images[i] for i in held], scales, truth, wall=wall),
-        scales.index(arguments.reference),
+        scales.index(reference),
         arguments.target_cost,
     )
     card = SelectorCard(
         engine=file.engine,
         scales=tuple(scales),
         relative_cost=cost,
-        reference=arguments.reference,
+        reference=reference,
         cost_bias=bias,
         input_scale=arguments.input_scale,
         sides=file.sides,
@@ -137,59 +147,6 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.output.suffix != ".onnx":
         parser.error(f"--output: {arguments.output} must end in .onnx")
     return arguments
-
-
-def add_truth(parser: argparse.ArgumentParser) -> None:
-    """--reference, --min-score, --gt and --clock."""
-    parser.add_argument(
-        "--reference",
-        type=float,
-        default=1.0,
-        metavar="S",
-        help="scale whose cost is 1, and whose reading is right without --gt (default 1)",
-    )
-    parser.add_argument(
-        "--min-score",
-        type=float,
-        default=0.8,
-        metavar="SCORE",
-        help="words of that reading that are less sure count neither as right nor as wrong "
-        "(default 0.8)",
-    )
-    parser.add_argument(
-        "--gt", type=Path, metavar="PATH", help="zip or folder of truth, as of dld-d2 evaluate"
-    )
-    parser.add_argument(
-        "--clock",
-        choices=("cpu", "wall"),
-        default="cpu",
-        help="what cost is: time of the processors, which holds on a busy machine, or time that "
-        "passes, for an engine that computes elsewhere (default cpu)",
-    )
-
-
-def truth_of(
-    file: ReadingsFile, images: Sequence[str], arguments: argparse.Namespace
-) -> Mapping[str, Sequence[Word]]:
-    """What is written in each image, as far as it is known.
-
-    Raises:
-        UsageError: if there is no truth of an image, or no reading at the reference scale.
-    """
-    if arguments.gt is None:
-        if any((image, arguments.reference) not in file for image in images):
-            raise UsageError(
-                f"--reference: {file.path} holds no readings at scale {arguments.reference:g}"
-            )
-        return {
-            image: as_truth(file.at(image, arguments.reference).words, arguments.min_score)
-            for image in images
-        }
-    truth = read_ground_truth(arguments.gt)
-    missing = [image for image in images if image_id(image) not in truth]
-    if missing:
-        raise UsageError(f"--gt: {arguments.gt} has no truth of {missing[0]}")
-    return {image: truth[image_id(image)] for image in images}
 
 
 def check_enough(

@@ -11,9 +11,9 @@ from dld_d2.deployment.any_engine.readings import ReadingsFile
 from dld_d2.evaluation.geometry import compute_overlaps
 from dld_d2.evaluation.mistakes import find_mistakes
 from dld_d2.structures.errors import UsageError
-from dld_d2.structures.word import DONT_CARE, Word
+from dld_d2.structures.word import Word
 
-__all__ = ["Example", "as_truth", "examples_of", "relative_costs"]
+__all__ = ["Example", "examples_of", "relative_costs"]
 
 
 @dataclass(frozen=True)
@@ -33,12 +33,6 @@ class Example:
     mistakes: np.ndarray
     boxes: np.ndarray
     weights: np.ndarray
-
-
-def as_truth(words: Sequence[Word], min_score: float) -> list[Word]:
-    """Words of a reading as the truth of its image: those that are less sure are don't-care."""
-    sure = [bool(w.text) and (w.score is None or w.score >= min_score) for w in words]
-    return [Word(w.polygon, w.text if s else DONT_CARE) for w, s in zip(words, sure, strict=True)]
 
 
 def examples_of(
