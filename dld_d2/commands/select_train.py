@@ -28,6 +28,7 @@ from dld_d2.deployment.any_engine.examples import examples_of, relative_costs
 from dld_d2.deployment.any_engine.own_truth import agreed_words
 from dld_d2.deployment.any_engine.readings import ReadingsFile
 from dld_d2.deployment.runtime.scale_selector import SelectorCard
+from dld_d2.structures.word import Word
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -55,15 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     images, scales = file.table()
     check_enough(file, images, scales, arguments)
     reference = arguments.reference
-    if arguments.gt is None:
-        truth = {
-            image: agreed_words(
-                [file.at(image, scale) for scale in scales], reference, arguments.min_score
-            )
-            for image in images
-        }
-    else:
-        truth = truth_of(file, images, arguments)
+    truth = truth_of(file, images, arguments) if arguments.gt else own_truth(file, arguments)
     wall = arguments.clock == "wall"
     cost = relative_costs(file, images, scales, reference, wall=wall)
     features = network.TextFeatures.pretrained().eval()
@@ -147,6 +140,17 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     if arguments.output.suffix != ".onnx":
         parser.error(f"--output: {arguments.output} must end in .onnx")
     return arguments
+
+
+def own_truth(file: ReadingsFile, arguments: argparse.Namespace) -> dict[str, list[Word]]:
+    """What the engine's readings of each image agree on."""
+    images, scales = file.table()
+    return {
+        image: agreed_words(
+            [file.at(image, scale) for scale in scales], arguments.reference, arguments.min_score
+        )
+        for image in images
+    }
 
 
 def check_enough(
