@@ -20,6 +20,7 @@ COMMANDS = {
     "evaluate": ("dld_d2.evaluation.cli:main", "score a text spotter by the ICDAR protocols"),
     "train": ("dld_d2.commands.train:main", "train or evaluate a text spotter, or distil one"),
     "export": ("dld_d2.commands.export:main", "write a trained model as one file, or as networks"),
+    "select": ("dld_d2.commands.select:main", "make an engine of another kind cheaper"),
     "check": ("dld_d2.commands.check:main", "compare the shipped models with their cards"),
 }
 

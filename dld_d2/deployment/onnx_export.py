@@ -10,6 +10,7 @@ import os
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -26,7 +27,7 @@ from dld_d2.modeling.selection.policies import DynamicScale
 from dld_d2.modeling.selection.selector import ResolutionSelector
 from dld_d2.modeling.spotters.contract import Spotter
 
-__all__ = ["OPSET", "save_onnx"]
+__all__ = ["OPSET", "save_onnx", "write_graph"]
 
 OPSET = 17
 """Of the networks. `GridSample` came with 16, `LayerNormalization` with 17."""
@@ -75,7 +76,7 @@ def save_onnx(
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     for name, graph in graphs.items():
-        _write(graph, folder / f"{name}.onnx", half=half)
+        write_graph(graph, folder / f"{name}.onnx", half=half)
     description = Description(
         kind=parts.kind,
         settings=dict(parts.settings),
@@ -126,7 +127,21 @@ def _selector_graph(selector: ResolutionSelector) -> OnnxGraph:
     )
 
 
-def _write(graph: OnnxGraph, path: Path, *, half: bool) -> None:
+def write_graph(
+    graph: OnnxGraph,
+    path: Path,
+    metadata: Mapping[str, str] = MappingProxyType({}),
+    *,
+    half: bool = False,
+) -> None:
+    """Write a network, at once.
+
+    Args:
+        graph: see there.
+        path: of the file.
+        metadata: by keys, what is written into the file beside the network.
+        half: store matrices and kernels in float16.
+    """
     # The exporter by tracing; the newer one needs one more package, and is the default since 2.9.
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
@@ -149,6 +164,12 @@ def _write(graph: OnnxGraph, path: Path, *, half: bool) -> None:
         )
     if half:
         _halve(part)
+    if metadata:
+        import onnx
+
+        network = onnx.load(part)
+        onnx.helper.set_model_props(network, dict(metadata))
+        onnx.save(network, part)
     os.replace(part, path)
 
 

@@ -9,13 +9,7 @@ from detectron2.structures import Instances
 from torch import Tensor
 
 from dld_d2.evaluation.geometry import compute_overlaps
-from dld_d2.evaluation.protocol import (
-    END_TO_END,
-    correct_pairs,
-    count_image,
-    match_image,
-    prepare_truth,
-)
+from dld_d2.evaluation.mistakes import find_mistakes
 from dld_d2.modeling.spotters.rescale import rescale_instances
 from dld_d2.structures.vocabulary import Vocabulary
 from dld_d2.structures.word import DONT_CARE
@@ -51,12 +45,10 @@ def spotting_errors(
         [list(target.gt_masks.vertices.cpu().numpy()) for target in targets],
         [one.pred_polygons for one in words],
     )
-    errors = []
-    for geometry, one, target in zip(overlaps, words, targets, strict=True):
-        truth = prepare_truth(_texts(target, vocabulary), END_TO_END)
-        match = match_image(geometry, truth.dont_care, iou)
-        counts = count_image(match, truth, correct_pairs(match, truth, one.pred_texts))
-        errors.append((counts.num_gt_care + counts.num_det_care) / 2 - counts.num_correct)
+    errors = [
+        find_mistakes(geometry, _texts(target, vocabulary), one.pred_texts, iou).total
+        for geometry, one, target in zip(overlaps, words, targets, strict=True)
+    ]
     return torch.tensor(errors, dtype=torch.float32, device=targets[0].gt_texts.device)
 
 

@@ -30,6 +30,16 @@ DET_NAMES = {
 _ZIP_TIME = (1980, 1, 1, 0, 0, 0)  # equal words make equal bytes
 
 
+def image_id(file: str | os.PathLike[str]) -> str:
+    """The id that an image has in ground truths and results: N of img_N.jpg; of names of another
+    form what is before the ending."""
+    stem = Path(os.fsdecode(file)).stem
+    for pattern in DET_NAMES:
+        if match := re.fullmatch(pattern, f"{stem}.txt"):
+            return match.group(1)
+    return stem
+
+
 def read_ground_truth(
     path: str | Path, pattern: str | None = None, points: int | None = None
 ) -> dict[str, list[Word]]:

@@ -14,7 +14,7 @@ SPLITS: dict[str, tuple[int, int, SceneConfig]] = {
     "val": (200, 2, SceneConfig()),
     "test": (500, 3, SceneConfig()),
     "dense": (40_000, 4, SceneConfig(regimes=DENSE_REGIMES)),
-    # As few as there are photographs with labels: what distillation is worth then (docs/results.md).
+    # As few as there are photographs with labels: docs/results.md.
     "few": (300, 5, SceneConfig(regimes=DENSE_REGIMES)),
 }
 

@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import re
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -35,10 +34,11 @@ from dld_d2.deployment.image_paths import find_images
 from dld_d2.deployment.model_file import load_spotter
 from dld_d2.deployment.predictor import SpottingResult, TextSpotter
 from dld_d2.deployment.pretrained import find_model
+from dld_d2.deployment.runtime.engines import rapidocr_words
 from dld_d2.evaluation import Report, evaluate, read_ground_truth
 from dld_d2.evaluation.bootstrap import hmean_intervals
 from dld_d2.evaluation.lexicon_choice import choose_lexicons
-from dld_d2.evaluation.submission import DET_NAMES
+from dld_d2.evaluation.submission import image_id
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.selection.policies import FixedScale
 from dld_d2.structures.word import Word
@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     cv2.setNumThreads(1)
     truth = read_ground_truth(arguments.gt)
-    images = {_image_id(file): Path(file) for file in find_images(arguments.images)}
+    images = {image_id(file): Path(file) for file in find_images(arguments.images)}
     if missing := sorted(set(truth) - set(images)):
         raise UsageError(f"{arguments.gt}: there is no image of {missing[0]} in --images")
     images = {name: images[name] for name in truth}
@@ -178,15 +178,7 @@ def _rapidocr() -> Reader:
     )
 
     def read(path: Path) -> tuple[list[Word], float]:
-        result = engine(str(path), return_word_box=True)
-        # Where nothing is found its word_results are no lines, but one empty word.
-        lines = () if result.txts is None else result.word_results
-        return [
-            Word(np.asarray(box, dtype=np.float64), text)
-            for line in lines
-            for text, _, box in line
-            if text and box is not None
-        ], 1.0
+        return rapidocr_words(engine(str(path), return_word_box=True)), 1.0
 
     return read
 
@@ -278,15 +270,6 @@ def write_results(
         }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(results, indent=1) + "\n", encoding="utf-8")
-
-
-def _image_id(file: str) -> str:
-    """As the names of results have it: N of img_N.jpg."""
-    name = f"{Path(file).stem}.txt"
-    for pattern in DET_NAMES:
-        if match := re.fullmatch(pattern, name):
-            return match.group(1)
-    return Path(file).stem
 
 
 def _percent(share: float) -> str:

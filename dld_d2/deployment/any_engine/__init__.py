@@ -1,0 +1,1 @@
+"""A resolution selector for an engine that is not ours: collecting, training, comparing."""
