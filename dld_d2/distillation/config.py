@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 
 from dld_d2.distillation.learning.learning import known_learnings
 from dld_d2.distillation.terms.term import Term, find_term, known_terms
-from dld_d2.structures.allowed import Rule, number, one_of, whole
+from dld_d2.structures.allowed import Rule, number, one_of
 
 __all__ = ["ALLOWED", "add_distillation_config", "add_term_config", "conflicts"]
 
@@ -117,8 +117,6 @@ ALLOWED: Mapping[str, Rule] = {
     "MODEL.DISTILL.SELECTOR.LR_FACTOR": number(above=0),
     "MODEL.DISTILL.BEST_SCALE.TARGET_TEMPERATURE": number(above=0),
     "MODEL.DISTILL.BEST_SCALE.REGRET_POWER": number(0, 1),
-    "MODEL.DISTILL.SEQUENCE.NUM_SEQUENCES": whole(1, 1000),
-    "MODEL.DISTILL.SEQUENCE.BEAM_WIDTH": whole(1, 1000),
 }
 """Full name of a key -> what it may be."""
 
@@ -129,16 +127,18 @@ def conflicts(cfg: CfgNode) -> Iterator[tuple[str, str]]:
     if len(set(distill.TERMS)) < len(distill.TERMS):
         yield "MODEL.DISTILL.TERMS", "each term once"
     for word in distill.TERMS:
-        section = find_term(word).name.upper()
+        term = find_term(word)
+        section = term.name.upper()
         expected = number(above=0)(distill[section].get("WEIGHT", 1.0))
         if expected is not None:
             yield (
                 f"MODEL.DISTILL.{section}.WEIGHT",
                 f"{expected}; to leave the term out, take {word!r} out of MODEL.DISTILL.TERMS",
             )
-    sequence = distill.SEQUENCE
-    if sequence.NUM_SEQUENCES > sequence.BEAM_WIDTH:
-        yield (
-            "MODEL.DISTILL.SEQUENCE.NUM_SEQUENCES",
-            f"at most MODEL.DISTILL.SEQUENCE.BEAM_WIDTH ({sequence.BEAM_WIDTH})",
-        )
+        yield from term.conflicts(cfg)
+    for term in known_terms().values():
+        section = term.name.upper()
+        for key, rule in term.allowed.items():
+            expected = rule(distill[section][key]) if section in distill else None
+            if expected is not None:
+                yield f"MODEL.DISTILL.{section}.{key}", expected

@@ -122,7 +122,7 @@ def test_keys_of_a_term_that_nobody_asks_for_are_unknown(module):
     [
         (
             ["roi", "shape"],
-            r"there is no term 'shape'; registered are context, roi, score_map, sequence$",
+            r"there is no term 'shape'; registered are affinity, attention, .*, score_map, seq",
         ),
         (["nowhere.sharpness"], r"nowhere\.sharpness: No module named 'nowhere'"),
         ([f"{NAME}.blur"], rf"there is no term '{NAME}\.blur'; registered are .*, sharpness$"),
