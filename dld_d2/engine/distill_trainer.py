@@ -228,7 +228,7 @@ def load_teacher(cfg: CfgNode) -> Spotter:
 
 def _start_from(teacher: nn.Module, student: nn.Module) -> None:
     try:
-        student.load_state_dict(teacher.state_dict())
+        student.load_state_dict(teacher.student_state())
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise ConfigError(

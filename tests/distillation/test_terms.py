@@ -235,7 +235,7 @@ class PyramidTerm(Term):
 
     def forward(self, student, teacher):
         a, b = (
-            nn.functional.adaptive_avg_pool2d(x.features["pyramid"]["p4"], 2)
+            nn.functional.adaptive_avg_pool2d(x.features["pyramid"].levels["p4"], 2)
             for x in (student, teacher)
         )
         return {"loss_maps": mean_squared_distance(self.adapter(a), b, "maps")}
