@@ -22,6 +22,9 @@ def add_distillation_config(cfg: CfgNode) -> None:
     # Config file of the teacher where it is another model than the student's spotter; relative to
     # the working directory. Empty: it is the same model.
     distill.TEACHER_CONFIG = ""
+    # Weights that the student's spotter starts from where it is another model than the teacher: of
+    # such a spotter that was trained by itself, or of a student. MODEL.WEIGHTS goes before it.
+    distill.STUDENT_WEIGHTS = ""
     # Losses between teacher and student, each with a section of its own below. A term that lies
     # outside of this package is named by its module and its name: "my_project.my_module.my_term".
     # Empty: nothing is distilled (DRS-only).
