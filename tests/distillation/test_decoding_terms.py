@@ -305,6 +305,12 @@ def test_a_decoder_that_attends_to_nothing_is_refused(term):
         Distiller(cfg, build_model(cfg), build_spotter(cfg))
 
 
+def test_another_spotter_with_such_a_decoder():
+    cfg = other_spotter("TextPerceptronSpotter", MODEL__DISTILL__TERMS=TERMS)
+    distiller = Distiller(cfg, build_model(cfg), build_spotter(cfg))
+    assert [term.name for term in distiller.terms] == list(TERMS)
+
+
 def test_logits_of_a_decoder_in_parallel():
     cfg = other_spotter("MANGOSpotter", MODEL__DISTILL__TERMS=("logits",))
     assert Distiller(cfg, build_model(cfg), build_spotter(cfg)).terms[0].num_steps == 33

@@ -60,8 +60,9 @@ class PyramidTerm(Term):
     """L_pyr: the sum over the pairs of levels of their mean distances (Qi et al., Multi-Scale
     Aligned Distillation for Low-Resolution Detection, CVPR 2021).
 
-    A cell of the student's level covers what one of the teacher's next level covers. The teacher is
-    an ordinary one, or a `MultiScaleTeacher`, whose levels are fused of both resolutions.
+    A cell of the student's level covers what one of the teacher's next level covers. Of p2 to p6
+    that makes four pairs; published are five, of p2 to p7. The teacher is an ordinary one, or a
+    `MultiScaleTeacher`, whose levels are fused of both resolutions.
 
     Args:
         weight: of the loss.
