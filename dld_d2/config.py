@@ -16,10 +16,15 @@ import dld_d2.data.builtin
 import dld_d2.distillation.text_size
 import dld_d2.modeling.backbones.narrow_resnet
 import dld_d2.modeling.dynamic_spotter
+import dld_d2.modeling.multi_scale_teacher
 import dld_d2.modeling.spotters
 import dld_d2.synthetic.builtin
 from dld_d2.distillation.config import add_distillation_config
-from dld_d2.modeling.config import add_dynamic_config, add_recognition_config
+from dld_d2.modeling.config import (
+    add_dynamic_config,
+    add_multi_scale_teacher_config,
+    add_recognition_config,
+)
 
 __all__ = ["add_dld_config", "config_modules"]
 
@@ -57,6 +62,7 @@ def add_dld_config(cfg: CfgNode) -> None:
     for module in _spotter_modules("config"):
         module.add_config(cfg)
     add_dynamic_config(cfg)
+    add_multi_scale_teacher_config(cfg)
     add_distillation_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)

@@ -19,6 +19,7 @@ from dld_d2.engine.setup import setup_cfg
 from dld_d2.engine.trainers import trainer_for
 from dld_d2.modeling.build import build_spotter
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
+from dld_d2.modeling.multi_scale_teacher import MultiScaleTeacher
 from dld_d2.modeling.selection.policies import DynamicScale, FixedScale, RandomScale
 from dld_d2.modeling.spotters.mango.spotter import MANGOSpotter
 from dld_d2.modeling.spotters.mask_rcnn.spotter import MaskRCNNSpotter
@@ -91,6 +92,33 @@ def test_the_teacher_of_larger_regions_may_differ_from_the_student():
     assert teacher_cfg(cfg).MODEL.ROI_TEXT_HEAD.POOLER_RESOLUTION == (16, 64)
 
 
+def test_students_of_a_larger_teacher_start_from_a_spotter_of_their_own():
+    first, own = (
+        load(f"resnet18/spotter_{stage}.yaml") for stage in ("pretrain_synthtext", "mixed")
+    )
+    assert f"{first.OUTPUT_DIR}/model_final.pth" == own.MODEL.WEIGHTS
+    for name in ("dld_mixed", "skd_only_mixed"):
+        cfg = load(f"resnet18/{name}.yaml")
+        assert f"{own.OUTPUT_DIR}/model_final.pth" == cfg.MODEL.DISTILL.STUDENT_WEIGHTS
+        for each in (first, own):
+            assert each.MODEL.RESNETS == cfg.MODEL.RESNETS and each.MODEL.FPN == cfg.MODEL.FPN
+            assert each.MODEL.ROI_TEXT_HEAD == cfg.MODEL.ROI_TEXT_HEAD
+        teacher = teacher_cfg(cfg)
+        assert (cfg.MODEL.RESNETS.DEPTH, teacher.MODEL.RESNETS.DEPTH) == (18, 50)
+        assert f"{teacher.OUTPUT_DIR}/model_final.pth" == cfg.MODEL.DISTILL.TEACHER_WEIGHTS
+
+
+@pytest.mark.parametrize("folder", ["", "tiny/"])
+def test_fused_pyramids_have_their_teacher(folder):
+    for name in ("qi_fused", "skd_qi_fused"):
+        cfg = load(f"{folder}table3/{name}.yaml")
+        teacher = teacher_cfg(cfg)
+        assert teacher.MODEL.META_ARCHITECTURE == "MultiScaleTeacher"
+        assert f"{teacher.OUTPUT_DIR}/model_final.pth" == cfg.MODEL.DISTILL.TEACHER_WEIGHTS
+        plain = load(f"{folder}table3/{name.removesuffix('_fused')}.yaml")
+        assert plain.MODEL.DISTILL.TERMS == cfg.MODEL.DISTILL.TERMS
+
+
 def architecture(file):
     return load(file).MODEL.META_ARCHITECTURE
 
@@ -103,6 +131,7 @@ KINDS = {
     "MaskRCNNSpotter": MaskRCNNSpotter,
     "PPOCRSpotter": PPOCRSpotter,
     "MANGOSpotter": MANGOSpotter,
+    "MultiScaleTeacher": MultiScaleTeacher,
     "TextPerceptronSpotter": TextPerceptronSpotter,
     "TextSizeEstimator": TextSizeEstimator,
 }
@@ -146,7 +175,7 @@ def test_every_student_builds_with_its_teacher(small, file):
     assert student.scales == tuple(dynamic.SCALES)
     assert len(student.relative_cost) == len(dynamic.SCALES)
     teacher = build_spotter(teacher_cfg(cfg))
-    student.spotter.load_state_dict(teacher.state_dict())
+    student.spotter.load_state_dict(teacher.student_state())
     distiller = Distiller(cfg, student, teacher)
     assert [term.name for term in distiller.terms] == list(cfg.MODEL.DISTILL.TERMS)
     shapes = [spotter.feature_shapes["roi"] for spotter in (student.spotter, teacher)]
@@ -221,6 +250,7 @@ def test_no_key_is_left_without_effect(small, images, tmp_path, monkeypatch):
         changes = {
             "MODEL.WEIGHTS": "",
             "MODEL.DISTILL.SELECTOR.WEIGHTS": "",
+            "MODEL.DISTILL.STUDENT_WEIGHTS": "",
             "DATASETS.TRAIN": (images,),
             "DATASETS.TEST": (images,),
             "DATALOADER.NUM_WORKERS": 0,

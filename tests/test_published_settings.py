@@ -227,6 +227,50 @@ SETTINGS = {
             "seq": ("sequence",),
         }.items()
     },
+    # Table 3.
+    "table3/bhunia.yaml": SKD_ONLY
+    | {
+        "MODEL.DISTILL.TERMS": ("logits", "hint", "attention", "affinity"),
+        # Recalled, not read.
+        "MODEL.DISTILL.LOGITS.WEIGHT": 0.5,
+        "MODEL.DISTILL.LOGITS.TEMPERATURE": 2.0,
+        "MODEL.DISTILL.LOGITS.FORM": "hinton",
+        "MODEL.DISTILL.HINT.WEIGHT": 5.0,
+        "MODEL.DISTILL.ATTENTION.WEIGHT": 1.0,
+        "MODEL.DISTILL.AFFINITY.WEIGHT": 1.0,
+    },
+    "table3/skd_logits.yaml": SKD_ONLY
+    | {
+        "MODEL.DISTILL.TERMS": ("roi", "context", "logits"),
+        "MODEL.DISTILL.LOGITS.WEIGHT": 1.0,
+        "MODEL.DISTILL.LOGITS.TEMPERATURE": 2.0,
+        "MODEL.DISTILL.LOGITS.FORM": "hinton",
+    },
+    "table3/skd_logits_released.yaml": SKD_ONLY
+    | {
+        "MODEL.DISTILL.TERMS": ("roi", "context", "logits"),
+        "MODEL.DISTILL.LOGITS.TEMPERATURE": 5.0,
+        "MODEL.DISTILL.LOGITS.FORM": "released",
+    },
+    **{
+        f"table3/{name}.yaml": SKD_ONLY
+        | {
+            "MODEL.DISTILL.TERMS": terms,
+            # 0.2 * 3 ** 2 / 3, after 500 iterations.
+            "MODEL.DISTILL.PYRAMID.WEIGHT": 0.6,
+            "MODEL.DISTILL.PYRAMID.RAMP_ITERS": 500,
+        }
+        for name, terms in {
+            "qi": ("pyramid",),
+            "skd_qi": ("roi", "context", "sequence", "pyramid"),
+        }.items()
+    },
+    "table3/teacher_multiscale.yaml": TEACHER
+    | {
+        "MODEL.META_ARCHITECTURE": "MultiScaleTeacher",
+        "MODEL.MULTI_SCALE_TEACHER.FUSED_LOSS_WEIGHT": 0.4,
+        "MODEL.MULTI_SCALE_TEACHER.GATE_DIM": 32,
+    },
     "ablations/skd_top3.yaml": DLD | {"MODEL.DISTILL.SEQUENCE.NUM_SEQUENCES": 3},
     "ablations/skd_random.yaml": DLD | {"MODEL.DYNAMIC.POLICY": "random"},
     "ablations/scales_half.yaml": DLD | {"MODEL.DYNAMIC.SCALES": (0.5,)},

@@ -18,6 +18,7 @@ COMMANDS = {
     "train": ("benchmark_suite.models:train", "a training step, against the released scheme's"),
     "inference": ("benchmark_suite.models:inference", "reading, at each scale"),
     "memory": ("benchmark_suite.models:memory", "peak memory of a training step"),
+    "terms": ("benchmark_suite.terms:main", "a training step with each term of distillation"),
     "all": ("benchmark_suite.models:all_three", "these three"),
     "evaluation": ("benchmark_suite.evaluation:main", "scoring, against a plain implementation"),
     "photographs": ("benchmark_suite.photographs:main", "readers of photographs, side by side"),

@@ -1,9 +1,10 @@
 #!/usr/bin/env python3
-"""The paper's first table in miniature: train, evaluate and compare on synthetic scenes.
+"""Tables of the paper in miniature: train, evaluate and compare on synthetic scenes.
 
     python tools/reproduce_table.py                            # all of it: a day on a small CPU
     python tools/reproduce_table.py --rows table curve         # without the sweep over gamma
     python tools/reproduce_table.py --rows dld --processes 2   # one row, and what it needs
+    python tools/reproduce_table.py --shipped --rows table3    # other ways to distil
     python tools/reproduce_table.py --shipped --rows vanilla_h vanilla_l dld dld_gamma0.3 curve
 
 What is trained or evaluated already in the output folder is taken as it is, and a training that was
@@ -24,7 +25,14 @@ from pathlib import Path
 from detectron2.data import DatasetCatalog
 from table_reproduction.measured import Measured
 from table_reproduction.plots import write_plots
-from table_reproduction.rows import ROWS, SELECTOR, TEACHER, Row, find_rows
+from table_reproduction.rows import (
+    MULTI_SCALE_TEACHER,
+    ROWS,
+    SELECTOR,
+    TEACHER,
+    Row,
+    find_rows,
+)
 from table_reproduction.runs import Runs
 from table_reproduction.table import effects, markdown, rich_tables, table_cells
 from table_reproduction.timing import milliseconds_per_image
@@ -47,7 +55,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="ROW",
         help="rows, or groups of them: "
         + ", ".join(row.name for row in ROWS)
-        + "; table, curve (the teacher at other scales), sweep (other gammas)",
+        + "; table, table3 (other ways to distil), curve (the teacher at other scales), sweep "
+        "(other gammas)",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("output/table"), metavar="DIR", help="(output/table)"
@@ -95,7 +104,8 @@ def with_needed(rows: list[Row]) -> list[Row]:
     names = {row.name for row in rows}
     for row in rows:
         names |= {name for name in (row.weights_of, row.starts_from, row.cost_of) if name}
-    if any(row.distils for row in ROWS if row.name in names):
+    names |= {row.teacher for row in ROWS if row.name in names and row.distils}
+    if any(row.distils or row.name == MULTI_SCALE_TEACHER for row in ROWS if row.name in names):
         names.add(TEACHER)
     if any(row.chooses for row in ROWS if row.name in names):
         names.add(SELECTOR)
@@ -140,7 +150,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if not rows:
         return 0
     measured = measure(runs, rows)
-    in_table = [row for row in rows if row.group == "table"]
+    in_table = [row for row in rows if row.group in ("table", "table3")]
     milliseconds = {}
     if arguments.timed_images and in_table:
         scenes = spread(DatasetCatalog.get(arguments.dataset), arguments.timed_images)
@@ -169,7 +179,8 @@ def _is_needed(runs: Runs, row: Row, rows: list[Row]) -> bool:
 
 def _starts(row: Row) -> set[str]:
     """What a row's training begins with."""
-    return {row.starts_from, SELECTOR} if row.chooses else {row.starts_from}
+    teacher = {row.teacher} if row.distils else set()
+    return {row.starts_from, *teacher, *({SELECTOR} if row.chooses else ())}
 
 
 def report(

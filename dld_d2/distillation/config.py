@@ -8,7 +8,7 @@ from detectron2.config import CfgNode
 
 from dld_d2.distillation.learning.learning import known_learnings
 from dld_d2.distillation.terms.term import Term, find_term, known_terms
-from dld_d2.structures.allowed import Rule, number, one_of, whole
+from dld_d2.structures.allowed import Rule, number, one_of
 
 __all__ = ["ALLOWED", "add_distillation_config", "add_term_config", "conflicts"]
 
@@ -22,6 +22,9 @@ def add_distillation_config(cfg: CfgNode) -> None:
     # Config file of the teacher where it is another model than the student's spotter; relative to
     # the working directory. Empty: it is the same model.
     distill.TEACHER_CONFIG = ""
+    # Weights that the student's spotter starts from where it is another model than the teacher: of
+    # such a spotter that was trained by itself, or of a student. MODEL.WEIGHTS goes before it.
+    distill.STUDENT_WEIGHTS = ""
     # Losses between teacher and student, each with a section of its own below. A term that lies
     # outside of this package is named by its module and its name: "my_project.my_module.my_term".
     # Empty: nothing is distilled (DRS-only).
@@ -117,8 +120,6 @@ ALLOWED: Mapping[str, Rule] = {
     "MODEL.DISTILL.SELECTOR.LR_FACTOR": number(above=0),
     "MODEL.DISTILL.BEST_SCALE.TARGET_TEMPERATURE": number(above=0),
     "MODEL.DISTILL.BEST_SCALE.REGRET_POWER": number(0, 1),
-    "MODEL.DISTILL.SEQUENCE.NUM_SEQUENCES": whole(1, 1000),
-    "MODEL.DISTILL.SEQUENCE.BEAM_WIDTH": whole(1, 1000),
 }
 """Full name of a key -> what it may be."""
 
@@ -129,16 +130,18 @@ def conflicts(cfg: CfgNode) -> Iterator[tuple[str, str]]:
     if len(set(distill.TERMS)) < len(distill.TERMS):
         yield "MODEL.DISTILL.TERMS", "each term once"
     for word in distill.TERMS:
-        section = find_term(word).name.upper()
+        term = find_term(word)
+        section = term.name.upper()
         expected = number(above=0)(distill[section].get("WEIGHT", 1.0))
         if expected is not None:
             yield (
                 f"MODEL.DISTILL.{section}.WEIGHT",
                 f"{expected}; to leave the term out, take {word!r} out of MODEL.DISTILL.TERMS",
             )
-    sequence = distill.SEQUENCE
-    if sequence.NUM_SEQUENCES > sequence.BEAM_WIDTH:
-        yield (
-            "MODEL.DISTILL.SEQUENCE.NUM_SEQUENCES",
-            f"at most MODEL.DISTILL.SEQUENCE.BEAM_WIDTH ({sequence.BEAM_WIDTH})",
-        )
+        yield from term.conflicts(cfg)
+    for term in known_terms().values():
+        section = term.name.upper()
+        for key, rule in term.allowed.items():
+            expected = rule(distill[section][key]) if section in distill else None
+            if expected is not None:
+                yield f"MODEL.DISTILL.{section}.{key}", expected

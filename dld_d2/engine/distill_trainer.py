@@ -88,9 +88,10 @@ class DistillTrainer(SpotterTrainer):
     """Trains a `DynamicSpotter` by a `Distiller` around it.
 
     The spotter starts from the teacher's weights, unless MODEL.WEIGHTS names a checkpoint of a
-    DynamicSpotter. Checkpoints hold the DynamicSpotter as "model", so that they are evaluated and
-    exported as they are, and beside it the terms' adapters and the optimiser; of the teacher they
-    keep the file's name and its SHA-256, and going on with another teacher is refused.
+    DynamicSpotter, or MODEL.DISTILL.STUDENT_WEIGHTS one of its spotter alone. Checkpoints hold the
+    DynamicSpotter as "model", so that they are evaluated and exported as they are, and beside it
+    the terms' adapters and the optimiser; of the teacher they keep the file's name and its SHA-256,
+    and going on with another teacher is refused.
 
     Data sets of DATASETS.TRAIN without annotations are read by the teacher before the training
     begins, see `dld_d2.engine.pseudo_labels`.
@@ -104,6 +105,8 @@ class DistillTrainer(SpotterTrainer):
             raise ConfigError(_NO_TEACHER)
         check_weights("MODEL.DISTILL.TEACHER_WEIGHTS", distill.TEACHER_WEIGHTS)
         teacher_cfg(cfg)
+        if distill.STUDENT_WEIGHTS and not cfg.MODEL.WEIGHTS:
+            check_weights("MODEL.DISTILL.STUDENT_WEIGHTS", distill.STUDENT_WEIGHTS)
         if _starts_selector(cfg):
             check_weights("MODEL.DISTILL.SELECTOR.WEIGHTS", distill.SELECTOR.WEIGHTS)
 
@@ -117,7 +120,10 @@ class DistillTrainer(SpotterTrainer):
             )
         teacher = load_teacher(cfg)
         if not cfg.MODEL.WEIGHTS:
-            _start_from(teacher, student.spotter)
+            if cfg.MODEL.DISTILL.STUDENT_WEIGHTS:
+                _load(student.spotter, "STUDENT_WEIGHTS", cfg.MODEL.DISTILL.STUDENT_WEIGHTS)
+            else:
+                _start_from(teacher, student.spotter)
             if isinstance(student.policy, DynamicScale) and _starts_selector(cfg):
                 _start_selector(cfg, student.policy.selector)
         return Distiller(cfg, student, teacher).train()
@@ -216,25 +222,31 @@ def load_teacher(cfg: CfgNode) -> Spotter:
     file = cfg.MODEL.DISTILL.TEACHER_WEIGHTS
     if not file:
         raise ConfigError(_NO_TEACHER)
-    if not os.path.isfile(file):
-        raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: there is no file {file}")
     teacher = build_spotter(teacher_cfg(cfg))
-    try:
-        SpotterCheckpointer(teacher).load_exactly(file, prefix="spotter.", checkpointables=[])
-    except ValueError as error:
-        raise ConfigError(f"MODEL.DISTILL.TEACHER_WEIGHTS: {error}") from None
+    _load(teacher, "TEACHER_WEIGHTS", file)
     return teacher
+
+
+def _load(spotter: Spotter, key: str, file: str) -> None:
+    """Weights of a spotter, or of the one in a `DynamicSpotter`, which a key of MODEL.DISTILL
+    names."""
+    if not os.path.isfile(file):
+        raise ConfigError(f"MODEL.DISTILL.{key}: there is no file {file}")
+    try:
+        SpotterCheckpointer(spotter).load_exactly(file, prefix="spotter.", checkpointables=[])
+    except ValueError as error:
+        raise ConfigError(f"MODEL.DISTILL.{key}: {error}") from None
 
 
 def _start_from(teacher: nn.Module, student: nn.Module) -> None:
     try:
-        student.load_state_dict(teacher.state_dict())
+        student.load_state_dict(teacher.student_state())
     except RuntimeError as error:
         first = str(error).splitlines()[1].strip()
         raise ConfigError(
             "the student cannot start from the teacher's weights, since they are other models "
-            "(MODEL.DISTILL.TEACHER_CONFIG); name weights of the student in MODEL.WEIGHTS "
-            f"({first})"
+            "(MODEL.DISTILL.TEACHER_CONFIG); name weights of such a spotter in "
+            f"MODEL.DISTILL.STUDENT_WEIGHTS, or of a whole student in MODEL.WEIGHTS ({first})"
         ) from None
     logger.info("The student starts from the teacher's weights")
 

@@ -16,7 +16,13 @@ from dld_d2.modeling.spotters.contract import Spotter
 from dld_d2.structures.allowed import Rule, each, empty_or, file, number, one_of, whole
 from dld_d2.structures.vocabulary import Vocabulary
 
-__all__ = ["ALLOWED", "add_dynamic_config", "add_recognition_config", "conflicts"]
+__all__ = [
+    "ALLOWED",
+    "add_dynamic_config",
+    "add_multi_scale_teacher_config",
+    "add_recognition_config",
+    "conflicts",
+]
 
 
 def add_recognition_config(cfg: CfgNode) -> None:
@@ -58,6 +64,15 @@ def add_dynamic_config(cfg: CfgNode) -> None:
     selector.POOLING = "mean"
 
 
+def add_multi_scale_teacher_config(cfg: CfgNode) -> None:
+    """Add what the meta-architecture MultiScaleTeacher has beyond a MaskRCNNSpotter, in place."""
+    node = cfg.MODEL.MULTI_SCALE_TEACHER = CfgNode()
+    # Weight of the losses of the fused maps; those of full and of half resolution have 1.
+    node.FUSED_LOSS_WEIGHT = 0.4
+    # Channels between the two layers that weigh full against half resolution.
+    node.GATE_DIM = 32
+
+
 def _spotters() -> list[str]:
     return sorted(
         name
@@ -86,6 +101,8 @@ ALLOWED: Mapping[str, Rule] = {
     "MODEL.DYNAMIC.SELECTOR.CHANNELS": each(whole(1, 8192), least=1),
     "MODEL.DYNAMIC.SELECTOR.NORM": one_of(NORMS),
     "MODEL.DYNAMIC.SELECTOR.POOLING": one_of(POOLINGS),
+    "MODEL.MULTI_SCALE_TEACHER.FUSED_LOSS_WEIGHT": number(above=0),
+    "MODEL.MULTI_SCALE_TEACHER.GATE_DIM": whole(1, 8192),
 }
 """Full name of a key -> what it may be."""
 

@@ -167,20 +167,9 @@ def test_what_cannot_be_used_is_named(changes, message):
         Distiller(cfg, build_model(cfg), build_spotter(cfg))
 
 
-@pytest.mark.parametrize(
-    ("student", "teacher", "message"),
-    [
-        ({}, (16, 32), r"\(16, 8, 32\) for the student and \(16, 16, 32\) for the teacher"),
-        (TALL, (32, 128), r"L_con: .*one row"),
-    ],
-    ids=["another ratio", "a tall student"],
-)
-def test_teachers_that_cannot_be_compared_with(student, teacher, message):
-    with pytest.raises(ValueError, match=message):
-        tiny_distiller(
-            teacher={"MODEL__ROI_TEXT_HEAD__POOLER_RESOLUTION": teacher},
-            **student,
-        )
+def test_a_tall_student_cannot_be_compared_with_a_taller_teacher():
+    with pytest.raises(ValueError, match=r"L_con: .*one row"):
+        tiny_distiller(teacher={"MODEL__ROI_TEXT_HEAD__POOLER_RESOLUTION": (32, 128)}, **TALL)
 
 
 def test_a_teacher_of_another_vocabulary_is_refused(tmp_path):

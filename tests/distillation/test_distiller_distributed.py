@@ -30,7 +30,19 @@ UNEVEN = [[("Hello", (10, 10, 60, 26)), ("to", (20, 60, 45, 75))], [("###", (90,
 NONE = [[], [("###", (90, 50, 150, 80))]]
 BATCHES = {"even": EVEN, "uneven": UNEVEN, "none": NONE}
 LEARNINGS = ("gumbel", "best_scale")
-SETTINGS = {"dld": {}, "skd only": {"MODEL__DYNAMIC__POLICY": "fixed"}}
+SETTINGS = {
+    "dld": {},
+    "skd only": {"MODEL__DYNAMIC__POLICY": "fixed"},
+    # With adapters.
+    "other terms": {
+        "MODEL__DYNAMIC__POLICY": "fixed",
+        "MODEL__DISTILL__TERMS": ("logits", "hint", "attention", "affinity", "pyramid"),
+        "teacher": {
+            "MODEL__FPN__OUT_CHANNELS": 24,
+            "MODEL__ROI_TEXT_HEAD__ENCODER__CONV_DIM": 20,
+        },
+    },
+}
 
 
 def make_distiller(changes):
@@ -54,9 +66,11 @@ def gradients(distiller):
 
 
 def add_up(losses, only_words):
-    """All losses, or without detection's, whose means depend on how many regions there were."""
-    detection = {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"}
-    return sum(0 * x if only_words and name in detection else x for name, x in losses.items())
+    """All losses, or those of words: means over other regions, and over the cells of maps, depend
+    on how many of them there were."""
+    others = {"loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"}
+    others |= {"loss_pyramid"}
+    return sum(0 * x if only_words and name in others else x for name, x in losses.items())
 
 
 def run_process(rank, file, results):

@@ -122,7 +122,7 @@ def test_keys_of_a_term_that_nobody_asks_for_are_unknown(module):
     [
         (
             ["roi", "shape"],
-            r"there is no term 'shape'; registered are context, roi, score_map, sequence$",
+            r"there is no term 'shape'; registered are affinity, attention, .*, score_map, seq",
         ),
         (["nowhere.sharpness"], r"nowhere\.sharpness: No module named 'nowhere'"),
         ([f"{NAME}.blur"], rf"there is no term '{NAME}\.blur'; registered are .*, sharpness$"),
@@ -235,7 +235,7 @@ class PyramidTerm(Term):
 
     def forward(self, student, teacher):
         a, b = (
-            nn.functional.adaptive_avg_pool2d(x.features["pyramid"]["p4"], 2)
+            nn.functional.adaptive_avg_pool2d(x.features["pyramid"].levels["p4"], 2)
             for x in (student, teacher)
         )
         return {"loss_maps": mean_squared_distance(self.adapter(a), b, "maps")}

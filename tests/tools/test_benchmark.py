@@ -10,6 +10,7 @@ import torch
 from benchmark_suite.forcing import force_scale, forced_detections, forced_length
 from benchmark_suite.released import ReleasedScheme, bitmaps
 from benchmark_suite.stages import stage_seconds
+from benchmark_suite.terms import measure_terms
 from benchmark_suite.timing import Clock, Seconds, interleave
 from benchmark_suite.training import compare_losses, cost_model
 from benchmark_suite.workload import Workload, build_cfg, build_distiller, calibrate, make_batch
@@ -257,3 +258,30 @@ class TestCommand:
     def test_a_scale_that_is_no_candidate_is_told(self, capsys):
         assert benchmark.main(["train", "--config-file", CONFIG, *self.SIZE, "--scale", "0.9"]) == 2
         assert "--scale 0.9 is not among" in capsys.readouterr().err
+
+
+class TestTerms:
+    def test_each_is_measured_alone(self, tmp_path, capsys):
+        out = tmp_path / "figures.json"
+        size = ["--size", "160", "256", "--words", "4", "--repeats", "1", "--json", str(out)]
+        assert benchmark.main(["terms", "--config-file", CONFIG, *size, "--opts", *SMALL]) == 0
+        figures = json.loads(out.read_text())
+        names = {"affinity", "attention", "context", "hint", "logits", "pyramid", "roi", "sequence"}
+        assert set(figures["losses"]) == set(figures["over_none"]) == names
+        assert all(size > 0 for size in figures["losses"].values())
+        assert set(figures["seconds"]) == {*names, "none", "teacher's pass"}
+        assert "score_map" in figures["refused"]
+        assert "with one term" in capsys.readouterr().out
+
+    def test_its_losses_are_those_of_a_step(self):
+        """Weighted as the configuration has it, with a teacher that knows no more."""
+        heavy = ["MODEL.DISTILL.ROI.WEIGHT", "10.0"]
+        one, ten = (
+            measure_terms(CONFIG, [*SMALL, *opts], WORKLOAD)["losses"] for opts in ([], heavy)
+        )
+        assert ten["roi"] == pytest.approx(10 * one["roi"]) and ten["hint"] == one["hint"]
+
+    def test_another_scale_leaves_pyramids_out(self):
+        workload = Workload(size=(160, 256), words=4, repeats=1, scale=0.8)
+        refused = measure_terms(CONFIG, SMALL, workload)["refused"]
+        assert set(refused) == {"pyramid", "score_map"} and "half" in refused["pyramid"]

@@ -75,6 +75,8 @@ def test_what_a_row_needs_comes_before_it():
     assert needed("vanilla_0.3") == ["vanilla_h", "vanilla_0.3"]
     assert needed("skd_only") == ["vanilla_h", "skd_only"]
     assert needed("dld") == ["text_size", "vanilla_h", "dld"]
+    assert needed("bhunia") == ["vanilla_h", "bhunia"]
+    assert needed("qi_fused") == ["vanilla_h", "teacher_multiscale", "qi_fused"]
     assert needed("dld_gamma0.5") == ["text_size", "vanilla_h", "dld_gamma0.3", "dld_gamma0.5"]
     assert needed("drs_only_as_dld") == [
         *("text_size", "vanilla_h", "drs_only", "dld", "drs_only_as_dld")
@@ -295,6 +297,24 @@ def test_skd_only_has_no_selector_to_go_on_with(commands, tmp_path):
     assert main([*arguments, "--rows", "skd_only"]) == 0
     assert commands.done == [("train", "first"), ("evaluate", "skd_only")]
     final = read_weights(tmp_path / "skd_only" / "model_final.pth")
+    assert final == {"spotter.w": torch.tensor([2.0])}
+
+
+def test_fused_pyramids_have_a_teacher_that_goes_on_from_the_ordinary_one(commands, tmp_path):
+    save_weights(tmp_path / "vanilla_h" / "model_final.pth", 1.0)
+    arguments = ["--output", str(tmp_path), "--dataset", "synthetic_val", "--timed-images", "0"]
+    assert main([*arguments, "--rows", "qi_fused"]) == 0
+    assert commands.done == [
+        ("train", "teacher_multiscale"),
+        ("train", "first"),
+        ("evaluate", "qi_fused"),
+    ]
+    teacher, student, _ = commands.commands
+    plain = str(tmp_path / "vanilla_h" / "model_final.pth")
+    assert teacher[teacher.index("MODEL.WEIGHTS") + 1] == plain
+    key = student.index("MODEL.DISTILL.TEACHER_WEIGHTS")
+    assert student[key + 1] == str(tmp_path / "teacher_multiscale" / "model_final.pth")
+    final = read_weights(tmp_path / "qi_fused" / "model_final.pth")
     assert final == {"spotter.w": torch.tensor([2.0])}
 
 

@@ -28,7 +28,7 @@ from dld_d2.commands.arguments import add_overrides, at_least, described_parser
 from dld_d2.commands.console import console
 from dld_d2.commands.errors import ends_in_one_line
 
-__all__ = ["all_three", "inference", "memory", "train"]
+__all__ = ["all_three", "inference", "machine", "memory", "parse_arguments", "train"]
 
 
 @ends_in_one_line()
@@ -54,9 +54,11 @@ memory = functools.partial(main, ("memory",))
 all_three = functools.partial(main, ("train", "inference", "memory"))
 
 
-def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+def parse_arguments(
+    argv: Sequence[str] | None, description: str | None = __doc__
+) -> argparse.Namespace:
     """The command line."""
-    parser = described_parser(__doc__)
+    parser = described_parser(description)
     parser.add_argument("--config-file", required=True, metavar="FILE", help="configuration (YAML)")
     parser.add_argument(
         "--size",

@@ -9,7 +9,14 @@ from rich.table import Table
 from benchmark_suite.stages import REGION_PARTS
 from dld_d2.commands.console import console, table
 
-__all__ = ["print_inference", "print_losses", "print_memory", "print_selector", "print_training"]
+__all__ = [
+    "print_inference",
+    "print_losses",
+    "print_memory",
+    "print_selector",
+    "print_terms",
+    "print_training",
+]
 
 _PARTS = ("backbone", "FPN", "RPN", "box and mask heads", *REGION_PARTS)
 
@@ -57,6 +64,18 @@ def _print_stages(result: dict[str, Any]) -> None:
     rows.add_section()
     rows.add_row("step", f"{stages['step']:.3f}", f"{stages['step'] / teacher:.2f}", "")
     console.print(rows)
+
+
+def print_terms(result: dict[str, Any]) -> None:
+    seconds = result["seconds"]
+    rows = _table("a training step of SKD-only with one term", "seconds", "over none", "loss")
+    for name in seconds:
+        more, loss = (result[kind].get(name) for kind in ("over_none", "losses"))
+        cells = ("", "") if loss is None else (f"{more:+.1%}", f"{loss:.3g}")
+        rows.add_row(name, f"{seconds.median(name):.3f}", *cells)
+    console.print(rows)
+    for name, reason in result["refused"].items():
+        console.print(f"{name}: {reason}")
 
 
 def print_inference(result: dict[str, Any]) -> None:

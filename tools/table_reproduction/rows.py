@@ -4,9 +4,19 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-__all__ = ["ROWS", "SECOND_ROUND", "SELECTOR", "TEACHER", "TEACHER_SHARE", "Row", "find_rows"]
+__all__ = [
+    "MULTI_SCALE_TEACHER",
+    "ROWS",
+    "SECOND_ROUND",
+    "SELECTOR",
+    "TEACHER",
+    "TEACHER_SHARE",
+    "Row",
+    "find_rows",
+]
 
 TEACHER = "vanilla_h"
+MULTI_SCALE_TEACHER = "teacher_multiscale"
 SELECTOR = "text_size"
 SECOND_ROUND = (
     *("MODEL.DISTILL.FREEZE_STUDENT", "True", "MODEL.DISTILL.SELECTOR.BATCH_FRACTION", "1.0"),
@@ -32,11 +42,14 @@ class Row:
         title: in the table.
         config: below configs/tiny.
         opts: overrides of the configuration.
-        group: "table", or what plot alone shows it: "curve" (the teacher at other scales), "sweep"
-            (other gammas), "needed" (trained because others start from it).
+        group: "table"; "table3" (the paper's Table 3, other ways to distil); or what plot alone
+            shows it: "curve" (the teacher at other scales), "sweep" (other gammas); or "needed"
+            (trained because others start from it).
         weights_of: the row whose weights it evaluates; itself if empty.
-        starts_from: the row whose student it takes; only the selector learns then.
+        starts_from: the row whose student it takes; only the selector learns then. Of a teacher,
+            the one that it goes on from.
         cost_of: the row whose mean cost a cost bias must meet, on synthetic_val.
+        teacher: the row that teaches it, if it is distilled.
     """
 
     name: str
@@ -47,6 +60,7 @@ class Row:
     weights_of: str = ""
     starts_from: str = ""
     cost_of: str = ""
+    teacher: str = TEACHER
 
     @property
     def trained(self) -> bool:
@@ -55,12 +69,12 @@ class Row:
     @property
     def distils(self) -> bool:
         """Whether its training needs the teacher."""
-        return self.trained and self.name not in (TEACHER, SELECTOR)
+        return self.trained and self.name not in (TEACHER, MULTI_SCALE_TEACHER, SELECTOR)
 
     @property
     def chooses(self) -> bool:
         """Whether its training needs a selector that knows text sizes."""
-        return self.distils and self.name != "skd_only"
+        return self.distils and self.name != "skd_only" and self.group != "table3"
 
 
 def _gamma(value: float, cost_bias: float = 1.0) -> tuple[str, ...]:
@@ -81,9 +95,20 @@ def _vanilla(scale: float) -> Row:
     )
 
 
+def _table3(name: str, title: str, teacher: str = TEACHER) -> Row:
+    return Row(name, title, f"table3/{name}.yaml", group="table3", teacher=teacher)
+
+
 ROWS = (
     Row(SELECTOR, "(text sizes)", "text_size.yaml", group="needed"),
     Row(TEACHER, "Vanilla multi-scale, H", "teacher_synthetic.yaml"),
+    Row(
+        MULTI_SCALE_TEACHER,
+        "(teacher of two resolutions)",
+        "table3/teacher_multiscale.yaml",
+        group="needed",
+        starts_from=TEACHER,
+    ),
     Row("vanilla_l", "Vanilla multi-scale, L", "vanilla_half.yaml", weights_of=TEACHER),
     Row("skd_only", "SKD-only", "skd_only.yaml"),
     Row("drs_only", "DRS-only, gamma 0.1", "drs_only.yaml", _gamma(0.1, 2)),
@@ -97,6 +122,13 @@ ROWS = (
         weights_of="drs_only",
         cost_of="dld",
     ),
+    _table3("bhunia", "Bhunia et al."),
+    _table3("skd_logits", "SKD, logits for L_seq"),
+    _table3("skd_logits_released", "the same, as released"),
+    _table3("qi", "Qi et al."),
+    _table3("qi_fused", "Qi et al., fused", MULTI_SCALE_TEACHER),
+    _table3("skd_qi", "SKD + Qi et al."),
+    _table3("skd_qi_fused", "SKD + Qi et al., fused", MULTI_SCALE_TEACHER),
     *(_vanilla(scale) for scale in (0.3, 0.4, 0.6, 0.7, 0.8)),
     *(
         Row(

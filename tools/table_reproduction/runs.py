@@ -73,11 +73,13 @@ class Runs:
         folder = self.folder / row.name
         opts = [*row.opts, "DATASETS.TEST", "()"]
         if row.distils:
-            opts += ["MODEL.DISTILL.TEACHER_WEIGHTS", str(self.weights(_BY_NAME[TEACHER]))]
+            opts += ["MODEL.DISTILL.TEACHER_WEIGHTS", str(self.weights(_BY_NAME[row.teacher]))]
         if row.chooses:
             opts += ["MODEL.DISTILL.SELECTOR.WEIGHTS", str(self.weights(_BY_NAME[SELECTOR]))]
         title = f"Training {row.name}"
         if not row.distils:
+            if row.starts_from:
+                opts += ["MODEL.WEIGHTS", str(self.weights(_BY_NAME[row.starts_from]))]
             self._run(title, row, "--resume", opts, folder)
             return
         if row.starts_from:
@@ -153,7 +155,7 @@ class Runs:
         return str(_ROOT / "configs" / "tiny" / row.config)
 
     def _average(self, student: Path, output: Path) -> None:
-        """The student's weights with the teacher's."""
+        """The student's weights with those that all students come from."""
         files = [student, self.weights(_BY_NAME[TEACHER])]
         weights = average_weights(files, [1 - TEACHER_SHARE, TEACHER_SHARE])
         write_whole(output, lambda stream: torch.save({"model": weights}, stream))

@@ -4,9 +4,15 @@ from __future__ import annotations
 
 import torch.nn.functional as F
 from detectron2.config import CfgNode
-from torch import Tensor
+from torch import Tensor, nn
 
-from dld_d2.distillation.terms.term import Term, mean_squared_distance, register_term
+from dld_d2.distillation.terms.term import (
+    Term,
+    aligned_width,
+    mean_squared_distance,
+    reads_by_position,
+    register_term,
+)
 from dld_d2.modeling.recognition.reading import Reading
 from dld_d2.modeling.spotters.contract import Spotter
 
@@ -64,29 +70,47 @@ class ContextTerm(Term):
     Args:
         weight: of the loss, eta 1.
         teacher_rows: of the teacher's sequence, if it must be resampled; else None.
+        aligner: brings the student's features to the width of the teacher's; None if they are
+            equally wide.
     """
 
     needs = frozenset({"context"})
 
-    def __init__(self, *, weight: float = 1.0, teacher_rows: int | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        weight: float = 1.0,
+        teacher_rows: int | None = None,
+        aligner: nn.Module | None = None,
+    ) -> None:
         super().__init__(weight=weight)
         self.teacher_rows = teacher_rows
+        self.aligner = aligner
+
+    @classmethod
+    def add_config(cls, node: CfgNode) -> None:
+        # Weight of L_con, eta 1 of the paper.
+        node.WEIGHT = 1.0
 
     @classmethod
     def from_config(cls, node: CfgNode, student: Spotter, teacher: Spotter) -> ContextTerm:
         small, large = student.feature_shapes["context"], teacher.feature_shapes["context"]
-        if small == large:
-            return cls(weight=node.WEIGHT)
-        if small[0] != 1 or small[2] != large[2]:
+        aligner = aligned_width(small, large, student.device)
+        if small == large or (small and large and small[:2] == large[:2]):
+            return cls(weight=node.WEIGHT, aligner=aligner)
+        by_position = reads_by_position(student) or reads_by_position(teacher)
+        if small is None or large is None or small[0] != 1 or by_position:
             raise ValueError(
                 f"L_con: contextual features (rows, columns, C) are {small} for the student and "
                 f"{large} for the teacher; a teacher's can be resampled where the student's are "
-                "one row and both have as many channels"
+                "one row of places in a word"
             )
-        return cls(weight=node.WEIGHT, teacher_rows=large[0])
+        return cls(weight=node.WEIGHT, teacher_rows=large[0], aligner=aligner)
 
     def forward(self, student: Reading, teacher: Reading) -> dict[str, Tensor]:
         features, target = student.features["context"], teacher.features["context"]
+        if self.aligner is not None:
+            features = self.aligner(features)
         if self.teacher_rows is not None:
             target = resample_context(target, rows=self.teacher_rows, length=features.shape[1])
         return {"loss_con": self.weight * context_loss(features, target)}

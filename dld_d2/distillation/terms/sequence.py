@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from typing import ClassVar
+
 import torch
 from detectron2.config import CfgNode
 from torch import Tensor
@@ -9,6 +12,7 @@ from torch import Tensor
 from dld_d2.distillation.terms.term import Term, register_term
 from dld_d2.modeling.recognition.reading import Reading
 from dld_d2.modeling.spotters.contract import Spotter
+from dld_d2.structures.allowed import Rule, whole
 from dld_d2.structures.vocabulary import Vocabulary
 
 __all__ = ["SequenceTerm", "sequence_loss"]
@@ -46,6 +50,11 @@ class SequenceTerm(Term):
         max_length: characters of the longest word.
     """
 
+    allowed: ClassVar[Mapping[str, Rule]] = {
+        "NUM_SEQUENCES": whole(1, 1000),
+        "BEAM_WIDTH": whole(1, 1000),
+    }
+
     def __init__(
         self,
         *,
@@ -71,6 +80,15 @@ class SequenceTerm(Term):
         # Sequences K of the teacher's search that are taught, and the width of the search.
         node.NUM_SEQUENCES = 1
         node.BEAM_WIDTH = 5
+
+    @classmethod
+    def conflicts(cls, cfg: CfgNode) -> Iterator[tuple[str, str]]:
+        node = cfg.MODEL.DISTILL.SEQUENCE
+        if node.NUM_SEQUENCES > node.BEAM_WIDTH:
+            yield (
+                "MODEL.DISTILL.SEQUENCE.NUM_SEQUENCES",
+                f"at most MODEL.DISTILL.SEQUENCE.BEAM_WIDTH ({node.BEAM_WIDTH})",
+            )
 
     @classmethod
     def from_config(cls, node: CfgNode, student: Spotter, teacher: Spotter) -> SequenceTerm:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from abc import ABC, abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
+from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,18 @@ from torch import Tensor, nn
 
 from dld_d2.modeling.recognition.reading import Reading
 from dld_d2.modeling.spotters.contract import Spotter
+from dld_d2.structures.allowed import Rule
 
-__all__ = ["Term", "find_term", "known_terms", "mean_squared_distance", "register_term"]
+__all__ = [
+    "Term",
+    "aligned_width",
+    "find_term",
+    "known_terms",
+    "mean_of_steps",
+    "mean_squared_distance",
+    "reads_by_position",
+    "register_term",
+]
 
 _TERMS: dict[str, type[Term]] = {}
 
@@ -34,10 +45,12 @@ class Term(nn.Module, ABC):
     Attributes:
         name: in `MODEL.DISTILL.TERMS`; in capitals, of its section.
         needs: features that both readings must hold, see `Reading`.
+        allowed: what its keys may be, beyond WEIGHT, by their names in its section.
     """
 
     name: str
     needs: frozenset[str] = frozenset()
+    allowed: ClassVar[Mapping[str, Rule]] = {}
 
     def __init__(self, *, weight: float) -> None:
         super().__init__()
@@ -53,6 +66,12 @@ class Term(nn.Module, ABC):
         """Add the term's keys, with defaults and meaning, to its section of the configuration."""
         # Factor of the term in the sum of all losses.
         node.WEIGHT = 1.0
+
+    @classmethod
+    def conflicts(cls, cfg: CfgNode) -> Iterator[tuple[str, str]]:
+        """Keys, anywhere in a configuration that asks for the term, whose value it cannot do with,
+        and what is expected."""
+        return iter(())
 
     @classmethod
     def from_config(cls, node: CfgNode, student: Spotter, teacher: Spotter) -> Term:
@@ -112,6 +131,44 @@ def find_term(word: str) -> type[Term]:
             f"{', '.join(sorted(known))}"
         )
     return known[name]
+
+
+def aligned_width(
+    student: tuple[int, ...] | None, teacher: tuple[int, ...] | None, device: torch.device
+) -> nn.Linear | None:
+    """What brings the last dimension of the student's features to the width of the teacher's.
+
+    Args:
+        student, teacher: shapes of a row, see `Spotter.feature_shapes`.
+        device: of the layer.
+
+    Returns:
+        A linear layer, a 1 x 1 convolution over a sequence; None if both are equally wide, or their
+        shapes are not known.
+    """
+    if student is None or teacher is None or student[-1] == teacher[-1]:
+        return None
+    return nn.Linear(student[-1], teacher[-1]).to(device)
+
+
+def reads_by_position(spotter: Spotter) -> bool:
+    """Whether a spotter has an element of its sequences for each character, as MANGO has, and not
+    for each place in the word: such sequences cannot be resampled."""
+    roi = spotter.feature_shapes.get("roi")
+    return roi is not None and roi[1] == 1
+
+
+def mean_of_steps(values: Tensor, valid: Tensor) -> Tensor:
+    """Mean over the M steps of all words that are judged, their characters and ends.
+
+    Args:
+        values: (N, T) float, N >= 0.
+        valid: (N, T) bool. What stands elsewhere may be anything that is finite.
+
+    Returns:
+        A scalar; 0 (with a gradient of 0) if there is no such step.
+    """
+    return values.masked_fill(~valid, 0).sum() / valid.sum().clamp(min=1)
 
 
 def mean_squared_distance(student: Tensor, teacher: Tensor, what: str) -> Tensor:

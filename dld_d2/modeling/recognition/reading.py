@@ -12,10 +12,24 @@ from torch import Tensor
 from dld_d2.modeling.recognition.decoding import BestSequences, Decoder
 from dld_d2.structures.vocabulary import Vocabulary
 
-__all__ = ["Reading", "ScoreMap", "Transcripts"]
+__all__ = ["Pyramid", "Reading", "ScoreMap", "Transcripts"]
 
 # Features of whole images; all others have a row for each region.
 _PER_IMAGE = ("pyramid", "score_map", "detection_loss")
+
+
+class Pyramid(NamedTuple):
+    """Feature maps of a batch.
+
+    Attributes:
+        levels: by the name of the level, finest first, (B, C, h, w) each.
+        strides: of the levels, in pixels of the images.
+        sizes: (height, width) in pixels of each image without padding.
+    """
+
+    levels: Mapping[str, Tensor]
+    strides: Mapping[str, int]
+    sizes: list[tuple[int, int]]
 
 
 class ScoreMap(NamedTuple):
@@ -55,7 +69,7 @@ class Reading:
             `context`, (N, L, C);
             `attention`, (N, P, L), and `glimpses`, (N, P, C), where the decoder looked at each
             position and what it saw there;
-            `pyramid`, the feature maps of the batch by level, (B, C, h, w) each;
+            `pyramid`, a `Pyramid`;
             `score_map`, a `ScoreMap`, of a detection by segmentation;
             `detection_loss`, (B,), how badly words are found in each image, by the ground truth;
             comparable between scales of an image.
@@ -122,6 +136,8 @@ class Reading:
                 return {name: at_least(item) for name, item in value.items()}
             if isinstance(value, ScoreMap):
                 return value._replace(logits=at_least(value.logits))
+            if isinstance(value, Pyramid):
+                return value._replace(levels=at_least(value.levels))
             if not isinstance(value, Tensor) or not value.is_floating_point():
                 return value
             return value.to(torch.promote_types(value.dtype, torch.float32))

@@ -108,7 +108,8 @@ class Spotter(nn.Module, ABC):
     def feature_shapes(self) -> Mapping[str, tuple[int, ...] | None]:
         """The features that can be asked for, with the shape of a row where it is always the same:
         `roi` (C, H, W); `context` (rows, columns, C) of sequences with rows * columns elements, row
-        after row. None for others."""
+        after row; `pyramid` (C, stride, stride, ...) of maps of equal width, finest first. None for
+        others."""
 
     @abstractmethod
     def read_rows(self, images: ImageList, rows: Rows, want: Collection[str]) -> Reading:
@@ -189,6 +190,11 @@ class Spotter(nn.Module, ABC):
         regions; `recognize` and `losses` draw nothing of that kind.
         """
         return targets
+
+    def student_state(self) -> dict[str, Tensor]:
+        """Weights that a student of the same model starts from: all, but for those of parts with
+        which a spotter does nothing but teach."""
+        return self.state_dict()
 
     # What all spotters share.
 

@@ -39,7 +39,12 @@ def test_what_features_are(spotter):
     torch.testing.assert_close(attention.sum(dim=-1), torch.ones(n, t))
     torch.testing.assert_close(glimpses, attention @ reading.context)
     pyramid = reading.features["pyramid"]
-    assert list(pyramid) == ["p2", "p3", "p4", "p5", "p6"] and pyramid["p2"].shape[0] == 2
+    assert list(pyramid.levels) == ["p2", "p3", "p4", "p5", "p6"]
+    channels, *strides = shapes["pyramid"]
+    assert list(pyramid.strides.values()) == strides == [4, 8, 16, 32, 64]
+    assert pyramid.sizes == [(96, 160)] * 2
+    for level, stride in zip(pyramid.levels.values(), strides, strict=True):
+        assert level.shape == (2, channels, -(-96 // stride), -(-160 // stride))
     # Asking changes nothing of what is read.
     torch.testing.assert_close(recognize(spotter, FIRST, SECOND).logits, reading.logits)
 
@@ -79,7 +84,7 @@ def test_no_rows_are_connected_to_every_parameter():
 def test_maps_of_images_stay_where_no_words_are(spotter):
     reading = recognize(spotter, [], [("###", (90, 50, 150, 80))], want=("roi", "pyramid"))
     assert len(reading.features["roi"]) == 0
-    assert [len(level) for level in reading.features["pyramid"].values()] == [2] * 5
+    assert [len(level) for level in reading.features["pyramid"].levels.values()] == [2] * 5
 
 
 def test_rows_of_the_first_images(spotter):
@@ -97,5 +102,5 @@ def test_half_precision_becomes_single(spotter):
     assert reading.logits.dtype == torch.bfloat16
     wide = reading.float()
     assert wide.logits.dtype == wide.context.dtype == wide.features["roi"].dtype == torch.float32
-    assert all(level.dtype == torch.float32 for level in wide.features["pyramid"].values())
+    assert all(level.dtype == torch.float32 for level in wide.features["pyramid"].levels.values())
     assert wide.texts.dtype == torch.int64

@@ -24,7 +24,7 @@ from dld_d2.modeling.backbones.single_level import single_level_features
 from dld_d2.modeling.cost.multiply_adds import module_cost
 from dld_d2.modeling.cost.parts import PartCost
 from dld_d2.modeling.onnx_graphs import OnnxSpotter
-from dld_d2.modeling.recognition.reading import Reading
+from dld_d2.modeling.recognition.reading import Pyramid, Reading
 from dld_d2.modeling.recognition.regions import Regions
 from dld_d2.modeling.spotters.backbone_spotter import BackboneSpotter
 from dld_d2.modeling.spotters.contract import Look, Spotter
@@ -112,7 +112,13 @@ class MaskRCNNSpotter(BackboneSpotter):
 
     @property
     def feature_shapes(self) -> Mapping[str, tuple[int, ...] | None]:
-        return {**self.roi_heads.text_head.feature_shapes, "pyramid": None}
+        levels = self.backbone.output_shape().values()
+        widths = {level.channels for level in levels}
+        strides = [level.stride for level in levels]
+        return {
+            **self.roi_heads.text_head.feature_shapes,
+            "pyramid": (*widths, *strides) if len(widths) == 1 else None,
+        }
 
     @property
     def score_threshold(self) -> float:
@@ -135,18 +141,31 @@ class MaskRCNNSpotter(BackboneSpotter):
         else:
             level = self.roi_heads.text_head.in_feature
             features = single_level_features(self.backbone, images.tensor, level)
-        return _with_pyramid(self.roi_heads.read_rows(features, rows, want), features, want)
+        reading = self.roi_heads.read_rows(features, rows, want)
+        return self._with_pyramid(reading, images, features, want)
 
     def losses_and_rows(
         self, images: ImageList, targets: list[Instances], rows: Rows, want: Collection[str]
     ) -> tuple[dict[str, Tensor], Reading]:
         """The losses of detection have Detectron2's names."""
         features = self.backbone(images.tensor)
+        losses, reading = self.head_losses(images, features, targets, rows, want)
+        return losses, self._with_pyramid(reading, images, features, want)
+
+    def head_losses(
+        self,
+        images: ImageList,
+        features: dict[str, Tensor],
+        targets: list[Instances],
+        rows: Rows,
+        want: Collection[str] = (),
+    ) -> tuple[dict[str, Tensor], Reading]:
+        """`losses_and_rows` of feature maps that are there already; a pyramid is not looked for."""
         proposals, losses = self.proposal_generator(images, features, targets)
         head_losses, reading = self.roi_heads.losses(
             images, features, proposals, targets, rows, want
         )
-        return losses | head_losses, _with_pyramid(reading, features, want)
+        return losses | head_losses, reading
 
     def features(self, images: ImageList) -> dict[str, Tensor]:
         return self.backbone(images.tensor)
@@ -207,9 +226,17 @@ class MaskRCNNSpotter(BackboneSpotter):
             *heads.text_head.region_cost(),
         ]
 
-
-def _with_pyramid(reading: Reading, features: dict[str, Tensor], want: Collection[str]) -> Reading:
-    return reading.with_feature("pyramid", features) if "pyramid" in want else reading
+    def _with_pyramid(
+        self,
+        reading: Reading,
+        images: ImageList,
+        features: dict[str, Tensor],
+        want: Collection[str],
+    ) -> Reading:
+        if "pyramid" not in want:
+            return reading
+        strides = {name: level.stride for name, level in self.backbone.output_shape().items()}
+        return reading.with_feature("pyramid", Pyramid(features, strides, images.image_sizes))
 
 
 def _pooled(pooler: Any, channels: int) -> Tensor:
