@@ -13,7 +13,7 @@ from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.backbones.narrow_resnet import build_narrow_resnet_fpn_backbone
 from dld_d2.modeling.backbones.single_level import single_level_features
 from dld_d2.modeling.recognition.regions import jitter_targets
-from dld_d2.modeling.spotters.mask_rcnn.attention_text_head import recognition_loss
+from dld_d2.modeling.spotters.attention_text_head import recognition_loss
 from dld_d2.structures.vocabulary import Vocabulary
 
 FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("naïve", (10, 40, 60, 52))]

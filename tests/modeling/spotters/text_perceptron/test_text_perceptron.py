@@ -23,7 +23,7 @@ from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.build import build_spotter
 from dld_d2.modeling.selection.views import scale_images
 from dld_d2.modeling.spotter_cost import SpotterCost
-from dld_d2.modeling.spotters.mask_rcnn.attention_text_head import recognition_loss
+from dld_d2.modeling.spotters.attention_text_head import recognition_loss
 from dld_d2.modeling.spotters.rescale import scale_targets
 from dld_d2.modeling.spotters.text_perceptron import spotter as spotter_module
 from dld_d2.modeling.spotters.text_perceptron.found_words import find_words
