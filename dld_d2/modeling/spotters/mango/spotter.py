@@ -251,10 +251,7 @@ class MANGOSpotter(BackboneSpotter):
                 category[index].reshape(grid.side, grid.side),
                 extent=tuple(extent[index]),
                 stride=grid.stride,
-                center_threshold=options.center_threshold,
-                category_threshold=options.category_threshold,
-                min_area=options.min_area,
-                unclip_ratio=options.unclip_ratio,
+                **options.finding(),
             )
             found.append(words.at_least(options.score_threshold))
         return self._read_found(features, found)

@@ -1,5 +1,7 @@
 """The contract, answered by the one-stage spotter."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
@@ -248,17 +250,27 @@ def test_ground_truth_without_sides_is_refused(spotter):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "message"),
     [
-        ("ROWS", "'some'"),
-        ("GRID_OVER", "'everything'"),
-        ("GRID_SIZE", "0"),
-        ("SHRINK_RATIO", "1.5"),
-        ("FORCED_MASKS_PROB", "-0.1"),
-        ("IN_FEATURE", "'p9'"),
-        ("FUSION.POOLING", "'max'"),
+        ("ROWS", "some", "'some'; expected one of 'cells', 'words'"),
+        ("GRID_OVER", "everything", "'everything'; expected one of 'image', 'padded'"),
+        ("GRID_SIZE", "0", "0; expected a whole number of at least 1"),
+        ("SHRINK_RATIO", "1.5", "1.5; expected a number of at least 0 and at most 1"),
+        ("FORCED_MASKS_PROB", "-0.1", "-0.1; expected a number of at least 0 and at most 1"),
+        ("MASK_LOSS_WEIGHT", "-1.0", "-1.0; expected a number of at least 0"),
+        ("UNCLIP_RATIO_TEST", "-1.0", "-1.0; expected a number of at least 0"),
+        ("CENTER_LINE.NORM", "Batch", "'Batch'; expected one of '', 'BN'"),
+        ("SEQUENCE.FC_DIMS", "(0,)", "each value in it a whole number of at least 1"),
+        ("IN_FEATURE", "p9", "'p9', only p2"),
+        ("FUSION.POOLING", "max", "'max'; expected one of 'mean', 'sum'"),
     ],
 )
-def test_values_that_cannot_be_used_are_named(key, value):
-    with pytest.raises(ValueError, match=f"MODEL.MANGO.{key}"):
+def test_values_that_cannot_be_used_are_named(key, value, message):
+    with pytest.raises(ValueError, match=rf"MODEL\.MANGO\.{key}.*{re.escape(message)}"):
         mango_spotter(**{f"MODEL__MANGO__{key.replace('.', '__')}": value})
+
+
+def test_channels_that_groups_do_not_divide_are_refused():
+    message = r"MODEL\.MANGO\.CATEGORY\.CONV_DIM is 16.*a multiple of 32.*MODEL\.MANGO\.NORM"
+    with pytest.raises(ValueError, match=message):
+        mango_spotter(MODEL__MANGO__NORM="GN")
