@@ -10,6 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dld_d2.modeling.transfer import to_device
+
 __all__ = ["FoundWords", "find_words", "gather_cells", "vote"]
 
 
@@ -57,7 +59,7 @@ def gather_cells(
         np.concatenate(word),
         np.concatenate([words.weight for words in found]),
     )
-    return (*(torch.from_numpy(part).to(device) for part in parts), int(numbers.sum()))
+    return (*(to_device(part, device) for part in parts), int(numbers.sum()))
 
 
 def find_words(

@@ -11,6 +11,8 @@ import torch.nn.functional as F
 from detectron2.structures import ImageList
 from torch import Tensor
 
+from dld_d2.modeling.transfer import to_device
+
 __all__ = ["Grid", "grid_of"]
 
 
@@ -41,7 +43,8 @@ class Grid(NamedTuple):
 
     def image_sizes(self) -> Tensor:
         """(B, 2) float32, width and height of each image."""
-        return self.extent.new_tensor([(width, height) for height, width in self.sizes])
+        sizes = [(width, height) for height, width in self.sizes]
+        return to_device(sizes, self.extent.device, self.extent.dtype)
 
     def cells(self, places: Tensor, image_index: Tensor) -> Tensor:
         """The cells in which places lie; those outside belong to the nearest.
@@ -69,7 +72,8 @@ class Grid(NamedTuple):
     def sample(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, S, S): the map in the middle of each cell, bilinearly."""
         height, width = self.shape
-        whole = self.extent.new_tensor([width * self.stride, height * self.stride])
+        whole = [width * self.stride, height * self.stride]
+        whole = to_device(whole, self.extent.device, self.extent.dtype)
         return F.grid_sample(
             features,
             (2 * self.centres() / whole - 1).to(features.dtype),
@@ -121,9 +125,6 @@ def grid_of(images: ImageList, *, side: int, shape: tuple[int, int], over: str) 
     """
     padded = tuple(images.tensor.shape[-2:])
     divided = images.image_sizes if over == "image" else [padded] * len(images)
-    extent = torch.tensor(
-        [(width, height) for height, width in divided],
-        dtype=torch.float32,
-        device=images.tensor.device,
-    )
+    extent = [(width, height) for height, width in divided]
+    extent = to_device(extent, images.tensor.device, torch.float32)
     return Grid(side, extent, list(images.image_sizes), shape, padded[0] // shape[0])

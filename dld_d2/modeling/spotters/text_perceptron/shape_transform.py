@@ -8,6 +8,7 @@ from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 
 from dld_d2.modeling.spotters.text_perceptron.side_regions import SideRegions
+from dld_d2.modeling.transfer import to_device
 from dld_d2.structures.sides import POINTS_PER_SIDE
 
 __all__ = ["ShapeTransform", "spline_matrix"]
@@ -126,7 +127,8 @@ class ShapeTransform(nn.Module):
             places = self.matrix @ sides - 0.5  # in units of pixel centres
         # As if the word's box had been cut out first, with a pixel around it for a halo: beyond it
         # the spline finds its border repeated.
-        limit = places.new_tensor([features.shape[3] - 1, features.shape[2] - 1])
+        size = [features.shape[3] - 1, features.shape[2] - 1]
+        limit = to_device(size, places.device, places.dtype)
         first = (sides.amin(dim=1, keepdim=True).floor() - self.halo).clamp(min=0).minimum(limit)
         last = sides.amax(dim=1, keepdim=True).ceil() - 1 + self.halo
         last = last.minimum(limit).maximum(first)
@@ -143,7 +145,7 @@ def _sample(features: Tensor, image_index: Tensor, places: Tensor) -> Tensor:
     low = places.floor()
     fraction = places - low
     low = low.long()
-    limit = low.new_tensor([width - 1, height - 1])
+    limit = to_device([width - 1, height - 1], low.device)
     high = (low + 1).minimum(limit)
     x = torch.stack([low[..., 0], high[..., 0]], dim=-1)[..., None, :]  # N, M, 1, 2
     y = torch.stack([low[..., 1], high[..., 1]], dim=-1)[..., None]

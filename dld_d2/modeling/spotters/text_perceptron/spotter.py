@@ -29,6 +29,7 @@ from dld_d2.modeling.spotters.text_perceptron.losses import (
 from dld_d2.modeling.spotters.text_perceptron.side_regions import SideRegions
 from dld_d2.modeling.spotters.text_perceptron.targets import RULES, STRIDE, draw_targets
 from dld_d2.modeling.spotters.text_perceptron.text_head import StraightenedTextHead
+from dld_d2.modeling.transfer import to_device
 
 __all__ = ["TextPerceptronSpotter"]
 
@@ -193,10 +194,11 @@ class TextPerceptronSpotter(BackboneSpotter):
 
     def find(self, images: ImageList, features: dict[str, Tensor]) -> list[Instances]:
         found = self._words(images, self._maps(features))
-        counts = torch.tensor([len(words.scores) for words in found])
-        index = torch.arange(len(found)).repeat_interleave(counts).to(self.device)
-        sides = torch.from_numpy(np.concatenate([words.sides for words in found])).to(self.device)
-        read = self.text_head.read(features, SideRegions(index, sides))
+        index = np.arange(len(found)).repeat([len(words.scores) for words in found])
+        sides = np.concatenate([words.sides for words in found])
+        regions = SideRegions(to_device(index, self.device), to_device(sides, self.device))
+        # Here the host waits for the device once more, for what was read.
+        read = self.text_head.read(features, regions)
         results, begin = [], 0
         for size, words in zip(images.image_sizes, found, strict=True):
             end = begin + len(words.scores)
@@ -254,23 +256,18 @@ class TextPerceptronSpotter(BackboneSpotter):
         return reading
 
     def _words(self, images: ImageList, maps: DetectionMaps) -> list[FoundWords]:
-        """Per image; all cells that are no background go to the host together."""
+        """Per image; the host waits for the device once, for the maps of the batch."""
         scores = maps.scores.sigmoid()
         kinds = torch.arange(1, 5, device=scores.device).view(1, 4, 1, 1)
         labels = torch.where(scores >= self.thresholds, kinds, 0).amax(dim=1)
         sizes = [tuple(-(-side // STRIDE) for side in size) for size in images.image_sizes]
-        place = labels.nonzero()
-        index, row, column = place.unbind(dim=1)
-        values = torch.cat([scores[:, :1], maps.offsets], dim=1)[index, :, row, column]
-        packed = torch.cat([place, labels[index, row, column][:, None], values.double()], dim=1)
-        packed = packed.cpu().numpy()
-        first = np.searchsorted(packed[:, 0], np.arange(len(sizes) + 1))
+        together = torch.cat([labels[:, None], scores[:, :1], maps.offsets], dim=1).cpu().numpy()
         found = []
-        for number, (height, width) in enumerate(sizes):
-            cells = packed[first[number] : first[number + 1]]
-            cells = cells[(cells[:, 1] < height) & (cells[:, 2] < width)]
-            row, column, label = cells[:, 1:4].astype(np.int64).T
-            cells = Cells(row, column, label, cells[:, 4], cells[:, 5:])
+        for seen, (height, width) in zip(together, sizes, strict=True):
+            seen = seen[:, :height, :width]
+            row, column = np.nonzero(seen[0])
+            label, score, *offsets = seen[:, row, column].astype(np.float64)
+            cells = Cells(row, column, label.astype(np.int64), score, np.stack(offsets, axis=1))
             words = find_words(cells, (height, width), self.rule, self.bond_threshold)
             found.append(self._best(words))
         return found
@@ -300,8 +297,8 @@ def _instances(size: tuple[int, int], words: FoundWords, device: torch.device) -
     polygons = polygons.clip(0, limit)
     boxes = np.concatenate([polygons.min(axis=1), polygons.max(axis=1)], axis=1)
     found = Instances(size)
-    found.pred_boxes = Boxes(torch.from_numpy(boxes).to(device))
-    found.scores = torch.from_numpy(words.scores).to(device)
+    found.pred_boxes = Boxes(to_device(boxes, device))
+    found.scores = to_device(words.scores, device)
     found.pred_classes = torch.zeros(len(polygons), dtype=torch.int64, device=device)
     found.pred_polygons = list(polygons)
     return found
