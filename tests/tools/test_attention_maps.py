@@ -13,8 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 @pytest.fixture
 def command(monkeypatch):
-    for folder in ("modeling", "modeling/spotters/mango"):
-        monkeypatch.syspath_prepend(str(ROOT / "tests" / folder))
+    monkeypatch.syspath_prepend(str(ROOT / "tests" / "modeling"))
     path = ROOT / "tools" / "attention_maps.py"
     spec = importlib.util.spec_from_file_location("attention_maps", path)
     module = importlib.util.module_from_spec(spec)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from mango_spotter import FIRST, SECOND, mango_cfg, mango_input
+from mango_spotter import FIRST, SECOND, mango_cfg
+from tiny_spotter import sided_input
 
 from dld_d2.deployment import TextSpotter
 from dld_d2.deployment.model_file import save_spotter
@@ -46,7 +47,7 @@ BATCH = [FIRST, SECOND]
 
 
 def batch(words=BATCH):
-    return [cut(mango_input(w, seed=i)) for i, w in enumerate(words)]
+    return [cut(sided_input(w, seed=i)) for i, w in enumerate(words)]
 
 
 LOSSES = {"loss_roi", "loss_con", "loss_seq", "loss_map", "loss_rec", "loss_center_line"}

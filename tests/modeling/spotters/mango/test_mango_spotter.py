@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.utils.events import EventStorage
-from mango_spotter import FIRST, SECOND, mango_input, mango_spotter
-from tiny_spotter import make_input
+from mango_spotter import FIRST, SECOND, mango_spotter
+from tiny_spotter import make_input, sided_input
 
 from dld_d2.modeling.selection.views import scale_images
 from dld_d2.modeling.spotter_cost import SpotterCost
@@ -36,7 +36,7 @@ def spotter(request):
 
 
 def test_rows_are_the_readable_words_alone_or_in_a_batch(spotter):
-    inputs = [mango_input(FIRST), mango_input(SECOND, seed=1)]
+    inputs = [sided_input(FIRST), sided_input(SECOND, seed=1)]
     images, targets = spotter.preprocess(inputs)
     reading = spotter.recognize(images, targets, WANT)
     assert reading.image_index.tolist() == [0, 0, 1]  # Hello, to, be
@@ -55,7 +55,7 @@ def test_rows_are_the_readable_words_alone_or_in_a_batch(spotter):
 
 def test_padding_changes_next_to_nothing(spotter):
     """At the lower and right border the backbone sees what is beyond, and that alone differs."""
-    item, wide = mango_input(FIRST), mango_input(SECOND, size=(192, 480), seed=1)
+    item, wide = sided_input(FIRST), sided_input(SECOND, size=(192, 480), seed=1)
     alone = spotter.recognize(*spotter.preprocess([item]), WANT)
     padded = spotter.recognize(*spotter.preprocess([item, wide]), WANT)
     assert padded.features["score_map"].logits.shape == (2, 1, 48, 120)
@@ -70,7 +70,7 @@ def test_padding_changes_next_to_nothing(spotter):
 
 
 def test_rows_line_up_between_scales(spotter):
-    images, targets = spotter.preprocess([mango_input(FIRST, size=(93, 155))])
+    images, targets = spotter.preprocess([sided_input(FIRST, size=(93, 155))])
     full = spotter.recognize(images, targets, WANT)
     for scale in (0.3, 0.53, 0.8):
         view = spotter.batch(scale_images(images, [scale]))
@@ -83,7 +83,7 @@ def test_rows_line_up_between_scales(spotter):
 
 
 def test_losses_and_recognition_of_one_pass(spotter):
-    images, targets = spotter.preprocess([mango_input(SECOND), mango_input(FIRST)])
+    images, targets = spotter.preprocess([sided_input(SECOND), sided_input(FIRST)])
     losses, reading = spotter.losses(images, targets, WANT)
     assert set(losses) == {"loss_rec", "loss_center_line", "loss_category"}
     recognised = spotter.recognize(images, targets, WANT)
@@ -97,7 +97,7 @@ def test_losses_and_recognition_of_one_pass(spotter):
 def test_all_cells_are_read_in_training_and_one_of_each_word_is_told():
     changes = {"MODEL__MANGO__GRID_SIZE": 40, "MODEL__MANGO__ROWS": "cells"}
     spotter = settled(mango_spotter(**changes))
-    images, targets = spotter.preprocess([mango_input(SECOND), mango_input(FIRST)])
+    images, targets = spotter.preprocess([sided_input(SECOND), sided_input(FIRST)])
     losses, reading = spotter.losses(images, targets, WANT)
     recognised = spotter.recognize(images, targets, WANT)
     assert reading.texts.equal(recognised.texts) and len(reading) == 3
@@ -128,7 +128,7 @@ KINDS = {
 @pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
 def test_everything_has_a_gradient_whatever_is_in_a_batch(changes, words):
     spotter = mango_spotter(**changes).train()
-    losses = spotter([mango_input(words), mango_input(words, seed=1)])
+    losses = spotter([sided_input(words), sided_input(words, seed=1)])
     assert ("loss_masks" in losses) == ("MODEL__MANGO__MASK_LOSS_WEIGHT" in changes)
     sum(losses.values()).backward()
     assert [name for name, value in spotter.named_parameters() if value.grad is None] == []
@@ -145,7 +145,7 @@ def test_reading_through_slices_teaches_nothing_of_where_to_look():
     def gradient(iteration):
         spotter.zero_grad()
         with EventStorage(iteration):
-            spotter([mango_input(FIRST)])["loss_rec"].backward()
+            spotter([sided_input(FIRST)])["loss_rec"].backward()
         reader = spotter.reader
         parts = (reader.attention.kernel.weight, reader.fusion[0].weight)
         return [part.grad.abs().max().item() for part in parts]
@@ -190,7 +190,7 @@ def test_what_is_found_is_read_as_the_ground_truth_there(spotter, monkeypatch):
     size = (96, 160)
     paint(spotter, monkeypatch, BOXES, size)
     words = [("some", tuple(4 * side for side in box)) for box in BOXES]
-    item = mango_input(words, size)
+    item = sided_input(words, size)
     output = spotter([{**item, "height": 2 * 96, "width": 2 * 160}])
     found = output[0]["instances"]
     assert found.image_size == (192, 320)
@@ -214,7 +214,7 @@ def test_what_is_found_is_read_as_the_ground_truth_there(spotter, monkeypatch):
 
 def test_an_image_without_words(spotter, monkeypatch):
     paint(spotter, monkeypatch, [], (96, 160))
-    item = mango_input([])
+    item = sided_input([])
     output = spotter([item])
     found = output[0]["instances"]
     assert len(found) == 0 and found.pred_polygons == [] and found.pred_texts == []

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 import torch
-from photo_spotter import FIRST, SECOND, photo_input, photo_spotter
-from tiny_spotter import make_input
+from photo_spotter import FIRST, SECOND, photo_spotter
+from tiny_spotter import make_input, sided_input
 
 from dld_d2.modeling.selection.views import scale_images
 from dld_d2.modeling.spotter_cost import SpotterCost
@@ -18,7 +18,7 @@ def spotter():
 
 
 def test_rows_are_the_readable_words_alone_or_in_a_batch(spotter):
-    inputs = [photo_input(FIRST), photo_input(SECOND, seed=1)]
+    inputs = [sided_input(FIRST), sided_input(SECOND, seed=1)]
     images, targets = spotter.preprocess(inputs)
     want = ("roi", "context", "score_map", "detection_loss")
     reading = spotter.recognize(images, targets, want)
@@ -39,7 +39,7 @@ def test_rows_are_the_readable_words_alone_or_in_a_batch(spotter):
 
 
 def test_rows_line_up_between_scales(spotter):
-    images, targets = spotter.preprocess([photo_input(FIRST, size=(93, 155))])
+    images, targets = spotter.preprocess([sided_input(FIRST, size=(93, 155))])
     targets = spotter.perturb(targets)
     full = spotter.recognize(images, targets)
     for scale in (0.3, 0.53, 0.8):
@@ -50,7 +50,7 @@ def test_rows_line_up_between_scales(spotter):
 
 
 def test_perturbed_regions_are_the_same_for_all_and_other_each_time(spotter):
-    _, targets = spotter.preprocess([photo_input(FIRST)])
+    _, targets = spotter.preprocess([sided_input(FIRST)])
     torch.manual_seed(0)
     first, second = spotter.perturb(targets)[0], spotter.perturb(targets)[0]
     words = ~targets[0].gt_ignore
@@ -62,7 +62,7 @@ def test_perturbed_regions_are_the_same_for_all_and_other_each_time(spotter):
 @pytest.mark.parametrize("part", ["detector", "recogniser"])
 def test_what_does_not_learn_has_neither_losses_nor_gradients(part):
     spotter = photo_spotter(MODEL__PP_OCR__LEARN=f"('{part}',)").train()
-    losses = spotter([photo_input(FIRST)])
+    losses = spotter([sided_input(FIRST)])
     detection = {"loss_score", "loss_border", "loss_binary"}
     assert set(losses) == (detection if part == "detector" else {"loss_rec"})
     sum(losses.values()).backward()
@@ -75,7 +75,7 @@ def test_what_does_not_learn_has_neither_losses_nor_gradients(part):
 @pytest.mark.parametrize("words", [FIRST, FIRST[1:2], []], ids=["words", "don't care", "none"])
 def test_all_that_learns_has_a_gradient_whatever_is_in_a_batch(words):
     spotter = photo_spotter().train()
-    losses = spotter([photo_input(words)])
+    losses = spotter([sided_input(words)])
     assert set(losses) == {"loss_score", "loss_border", "loss_binary", "loss_rec"}
     sum(losses.values()).backward()
     without = [name for name, value in spotter.named_parameters() if value.grad is None]
@@ -146,7 +146,7 @@ def test_an_image_without_words(spotter, monkeypatch):
 
 
 def test_given_regions_are_read_as_in_training(spotter):
-    item = photo_input(FIRST)
+    item = sided_input(FIRST)
     output = spotter([item])
     (texts,) = spotter.read_regions([item], output)
     reading = spotter.recognize(*spotter.preprocess([item]))

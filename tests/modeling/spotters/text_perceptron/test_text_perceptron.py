@@ -4,16 +4,8 @@ import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
-from perceptron import (
-    CONFIG,
-    FIRST,
-    SECOND,
-    perceptron,
-    perceptron_cfg,
-    perceptron_input,
-    perceptron_options,
-)
-from tiny_spotter import CONFIGS, make_input, tiny_spotter
+from perceptron import CONFIG, FIRST, SECOND, perceptron, perceptron_cfg, perceptron_options
+from tiny_spotter import CONFIGS, make_input, sided_input, tiny_spotter
 
 from dld_d2.deployment import TextSpotter
 from dld_d2.deployment.model_file import export_spotter
@@ -45,7 +37,7 @@ def spotter():
 
 
 def test_rows_are_the_readable_words_alone_or_in_a_batch_or_padded(spotter):
-    inputs = [perceptron_input(FIRST), perceptron_input(SECOND, seed=1)]
+    inputs = [sided_input(FIRST), sided_input(SECOND, seed=1)]
     reading = spotter.recognize(*spotter.preprocess(inputs), WANT)
     assert reading.image_index.tolist() == [0, 1, 1]  # Hello, to, be
     assert reading.features["roi"].shape == (3, 16, 8, 32)
@@ -78,7 +70,7 @@ def test_rows_are_the_readable_words_alone_or_in_a_batch_or_padded(spotter):
 
 def test_losses_and_recognition_of_one_pass(spotter):
     spotter = perceptron(MODEL__TEXT_PERCEPTRON__THIN_BACKGROUND=False).train()
-    images, targets = spotter.preprocess([perceptron_input(FIRST)])
+    images, targets = spotter.preprocess([sided_input(FIRST)])
     losses, reading = spotter.losses(images, targets, WANT)
     assert set(losses) == DETECTION | {"loss_rec", "loss_ctc"}
     assert all(torch.isfinite(loss) for loss in losses.values())
@@ -93,7 +85,7 @@ def test_losses_and_recognition_of_one_pass(spotter):
 @pytest.mark.parametrize("words", [FIRST, FIRST[1:2], FIRST[2:], []], ids=repr)
 def test_all_parameters_have_a_gradient_whatever_is_in_a_batch(words):
     spotter = perceptron().train()
-    losses = spotter([perceptron_input(words), perceptron_input(words, seed=1)])
+    losses = spotter([sided_input(words), sided_input(words, seed=1)])
     if words is not FIRST:
         assert losses["loss_rec"].item() == 0
     sum(losses.values()).backward()
@@ -102,7 +94,7 @@ def test_all_parameters_have_a_gradient_whatever_is_in_a_batch(words):
 
 
 def test_rows_line_up_between_scales(spotter):
-    images, targets = spotter.preprocess([perceptron_input(FIRST, size=(93, 155))])
+    images, targets = spotter.preprocess([sided_input(FIRST, size=(93, 155))])
     targets = spotter.perturb(targets)
     full = spotter.recognize(images, targets, WANT)
     for scale in (0.3, 0.53, 0.8):
@@ -119,7 +111,7 @@ def test_rows_line_up_between_scales(spotter):
 def test_statistics_of_the_backbone_stay_or_follow(frozen):
     spotter = perceptron(MODEL__BACKBONE__FREEZE_STATISTICS=frozen).train()
     before = {name: buffer.clone() for name, buffer in spotter.named_buffers()}
-    spotter([perceptron_input(FIRST)])
+    spotter([sided_input(FIRST)])
     changed = {n for n, b in spotter.named_buffers() if not b.equal(before[n])}
     assert any(name.startswith("backbone.") for name in changed) != frozen
     assert any(name.startswith("text_head.") for name in changed)
@@ -127,7 +119,7 @@ def test_statistics_of_the_backbone_stay_or_follow(frozen):
 
 def test_regions_are_jittered_alike_for_all_and_detection_is_not():
     spotter = perceptron(MODEL__ROI_TEXT_HEAD__JITTER=0.3).eval()
-    images, targets = spotter.preprocess([perceptron_input(FIRST)])
+    images, targets = spotter.preprocess([sided_input(FIRST)])
     exact, moved = spotter.recognize(images, targets, WANT), spotter.perturb(targets)
     losses = spotter.losses(images, targets)[0], spotter.losses(images, moved)[0]
     for name in DETECTION:
@@ -145,7 +137,7 @@ def perfect(spotter, monkeypatch, targets):
 
 
 def test_words_are_found_where_they_are_and_read_as_given_regions(spotter, monkeypatch):
-    inputs = [perceptron_input(FIRST[:1]), perceptron_input([]), perceptron_input(SECOND[1:])]
+    inputs = [sided_input(FIRST[:1]), sided_input([]), sided_input(SECOND[1:])]
     _, targets = spotter.preprocess(inputs)
     perfect(spotter, monkeypatch, targets)
     twice = [{**x, "height": 2 * x["height"], "width": 3 * x["width"]} for x in inputs]
@@ -166,7 +158,7 @@ def test_words_are_found_where_they_are_and_read_as_given_regions(spotter, monke
 
 
 def test_words_of_low_scores_and_too_many_are_left_out(spotter, monkeypatch):
-    images, targets = spotter.preprocess([perceptron_input(SECOND[1:])])
+    images, targets = spotter.preprocess([sided_input(SECOND[1:])])
     perfect(spotter, monkeypatch, targets)
     monkeypatch.setattr(spotter, "max_words", 1)
     assert len(spotter.inference(images)[0]) == 1
@@ -186,7 +178,7 @@ def test_the_order_of_kinds_where_several_show(spotter, monkeypatch):
         return find_words(cells, size, *args)
 
     monkeypatch.setattr(spotter_module, "find_words", look)
-    images, _ = spotter.preprocess([perceptron_input([])])
+    images, _ = spotter.preprocess([sided_input([])])
     spotter._words(images, DetectionMaps(scores, torch.zeros(1, 12, 24, 40)))
     (cells,) = seen
     labels = np.zeros((24, 40), dtype=int)
@@ -270,7 +262,7 @@ def test_it_is_distilled_and_its_file_reads_alike(autocast, tmp_path):
     cfg = perceptron_cfg(**DLD)
     distiller = Distiller(cfg, build_model(cfg), build_spotter(cfg)).train()
     optimizer = torch.optim.SGD(distiller.parameters(), lr=1e-3)
-    inputs = [perceptron_input(FIRST), perceptron_input(SECOND, seed=1)]
+    inputs = [sided_input(FIRST), sided_input(SECOND, seed=1)]
     for _ in range(2):
         with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
             losses = distiller(inputs)
@@ -310,7 +302,7 @@ def test_score_maps_reach_the_head_alone():
     torch.manual_seed(0)
     cfg = perceptron_cfg(**DLD | {"MODEL__DISTILL__TERMS": "('score_map',)"})
     distiller = Distiller(cfg, build_model(cfg), build_spotter(cfg)).train()
-    loss = distiller([perceptron_input(FIRST)])["loss_map"]
+    loss = distiller([sided_input(FIRST)])["loss_map"]
     loss.backward()
     student = distiller.student.spotter
     assert student.head.scores.weight.grad.abs().sum() > 0

@@ -1,11 +1,10 @@
-"""The spotter of photographs with random weights, and inputs for it, for tests."""
+"""The spotter of photographs with random weights."""
 
 import torch
 from detectron2.modeling import build_model
-from tiny_spotter import CONFIGS, make_input
+from tiny_spotter import CONFIGS
 
 from dld_d2.engine.setup import setup_cfg
-from dld_d2.structures.sides import sides_of
 
 FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("to", (20, 60, 50, 75))]
 SECOND = [("x" * 33, (5, 60, 80, 75)), ("be", (100, 10, 150, 32))]
@@ -26,13 +25,3 @@ def photo_cfg(**changes):
 def photo_spotter(**changes):
     torch.manual_seed(0)
     return build_model(photo_cfg(**changes))
-
-
-def photo_input(words, size=(96, 160), seed=0):
-    """As `make_input`, with the sides of words."""
-    item = make_input(words, size, seed)
-    target = item["instances"]
-    sides = torch.from_numpy(sides_of(list(target.gt_masks.vertices.numpy()))).float()
-    sides = sides / torch.tensor([size[1], size[0]])
-    target.gt_sides = torch.where(target.gt_ignore[:, None, None], 0.0, sides)
-    return item

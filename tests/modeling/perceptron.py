@@ -1,15 +1,14 @@
-"""A Text Perceptron of a few thousand parameters, and inputs for it, for tests."""
+"""A Text Perceptron of a few thousand parameters."""
 
 from functools import lru_cache
 
 import torch
 from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
-from tiny_spotter import CONFIGS, SMALL, make_input
+from tiny_spotter import CONFIGS, SMALL
 
 from dld_d2.data.mapper import TextDatasetMapper
 from dld_d2.engine.setup import setup_cfg
-from dld_d2.structures.sides import sides_of
 
 CONFIG = str(CONFIGS / "text_perceptron" / "tiny" / "Base-tiny.yaml")
 FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("naïve", (10, 40, 60, 52))]
@@ -37,16 +36,6 @@ def perceptron_cfg(**changes):
 def perceptron(**changes):
     torch.manual_seed(0)
     return build_model(perceptron_cfg(**changes))
-
-
-def perceptron_input(words, size=(96, 160), seed=0):
-    """As `make_input`, with the sides of words."""
-    item = make_input(words, size, seed)
-    target = item["instances"]
-    sides = torch.from_numpy(sides_of(list(target.gt_masks.vertices.numpy()))).float()
-    sides = sides.view(-1, 14, 2) / torch.tensor([size[1], size[0]])
-    target.gt_sides = torch.where(target.gt_ignore[:, None, None], 0.0, sides)
-    return item
 
 
 @lru_cache(maxsize=1)

@@ -1,14 +1,13 @@
-"""The one-stage spotter with a few thousand parameters, and inputs for it, for tests."""
+"""The one-stage spotter with a few thousand parameters."""
 
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import ImageList
-from tiny_spotter import CONFIGS, make_input
+from tiny_spotter import CONFIGS
 
 from dld_d2.data.mapper import TextDatasetMapper
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.spotters.mango.grid import grid_of
-from dld_d2.structures.sides import sides_of
 from dld_d2.synthetic.dataset import SyntheticDataset
 
 FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("to", (20, 60, 50, 75))]
@@ -40,16 +39,6 @@ def mango_cfg(**changes):
 def mango_spotter(**changes):
     torch.manual_seed(0)
     return build_model(mango_cfg(**changes))
-
-
-def mango_input(words, size=(96, 160), seed=0):
-    """As `make_input`, with the sides of words."""
-    item = make_input(words, size, seed)
-    target = item["instances"]
-    sides = torch.from_numpy(sides_of(list(target.gt_masks.vertices.numpy()))).float()
-    sides = sides / torch.tensor([size[1], size[0]])
-    target.gt_sides = torch.where(target.gt_ignore[:, None, None], 0.0, sides)
-    return item
 
 
 def targets_and_grid(items, side=12, over="image", shape=None):
