@@ -8,6 +8,7 @@ from tiny_spotter import CONFIGS
 from dld_d2.data.mapper import TextDatasetMapper
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.spotters.mango.grid import grid_of
+from dld_d2.modeling.spotters.mango.targets import center_line_targets, word_cells
 from dld_d2.synthetic.dataset import SyntheticDataset
 
 FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("to", (20, 60, 50, 75))]
@@ -54,3 +55,22 @@ def scenes(number, short_side=512):
     mapper = TextDatasetMapper(mango_cfg(INPUT__MIN_SIZE_TEST=short_side), is_train=False)
     data = SyntheticDataset(number, seed=11)
     return [mapper(data[index]) for index in range(number)]
+
+
+def sure_mango(spotter):
+    """With weights such that different words look different."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        spotter.reader.attention.kernel.weight.normal_(std=0.5, generator=generator)
+        spotter.reader.decoder.layers[-1].weight.mul_(20)
+
+
+def perfect_mango(monkeypatch, spotter, images, targets):
+    """Let it see what it is to learn of where words are, on a grid that tells them apart."""
+    monkeypatch.setattr(spotter.options, "grid_size", 24)
+    shape = tuple(side // 4 for side in images.tensor.shape[-2:])
+    grid = grid_of(images, side=24, shape=shape, over="image")
+    lines = center_line_targets(targets, grid, spotter.options.shrink_ratio).wanted
+    category = (word_cells(targets, grid).owner >= 0).view(-1, 24, 24)
+    monkeypatch.setattr(spotter.center_line, "forward", lambda features: 20.0 * lines - 10)
+    monkeypatch.setattr(spotter.category, "forward", lambda sampled: 20.0 * category - 10)
