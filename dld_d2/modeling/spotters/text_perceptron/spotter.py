@@ -215,6 +215,19 @@ class TextPerceptronSpotter(BackboneSpotter):
         found = SideRegions.from_targets([regions]).in_image(look.index)
         return self.text_head.read(look.features, found).texts
 
+    @torch.no_grad()
+    def score_maps(self, images: ImageList) -> list[Tensor]:
+        """What the head sees, for pictures.
+
+        Returns:
+            Per image (4, h, w) probabilities of `KINDS`, without padding.
+        """
+        scores = self._maps(self.features(images)).scores.sigmoid()
+        return [
+            image[:, :height, :width]
+            for image, (height, width) in zip(scores, _in_cells(images), strict=True)
+        ]
+
     def image_cost(self, image: Tensor) -> list[PartCost]:
         feature = single_level_features(self.backbone, image, self.in_feature)[self.in_feature]
         whole = module_cost(single_level_features, self.backbone, image, self.in_feature)
@@ -260,7 +273,7 @@ class TextPerceptronSpotter(BackboneSpotter):
         scores = maps.scores.sigmoid()
         kinds = torch.arange(1, 5, device=scores.device).view(1, 4, 1, 1)
         labels = torch.where(scores >= self.thresholds, kinds, 0).amax(dim=1)
-        sizes = [tuple(-(-side // STRIDE) for side in size) for size in images.image_sizes]
+        sizes = _in_cells(images)
         together = torch.cat([labels[:, None], scores[:, :1], maps.offsets], dim=1).cpu().numpy()
         found = []
         for seen, (height, width) in zip(together, sizes, strict=True):
@@ -288,6 +301,11 @@ class TextPerceptronSpotter(BackboneSpotter):
             if here in own and own[here].shape == state_dict[name].shape:
                 state_dict[f"{prefix}text_head.{here}"] = state_dict.pop(name)
         super()._load_from_state_dict(state_dict, prefix, *args)
+
+
+def _in_cells(images: ImageList) -> list[tuple[int, int]]:
+    """Height and width of each image's part of a map."""
+    return [(-(-height // STRIDE), -(-width // STRIDE)) for height, width in images.image_sizes]
 
 
 def _instances(size: tuple[int, int], words: FoundWords, device: torch.device) -> Instances:
