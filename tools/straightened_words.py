@@ -6,7 +6,8 @@ r"""Draw words that Text Perceptron found, laid straight as it lays them, and re
 
 Of all words found in the images the most curved ones and the most upright ones are drawn, a row for
 each: where it was found, and what its thin-plate spline cuts out of the image, with its reading.
-Words that are read right come before others, those as long as a word or two before single letters.
+Words that are read right come before others, then those of three letters or more. An annotation,
+where there is one, tells how curved and how upright a word is.
 """
 
 from __future__ import annotations
@@ -33,6 +34,7 @@ from dld_d2.deployment.predictor import TextSpotter
 from dld_d2.evaluation.geometry import compute_overlaps
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.spotters.text_perceptron.spotter import TextPerceptronSpotter
+from dld_d2.structures.sides import word_sides
 
 _SCENE = 640  # pixels of a scene's longer side in the picture
 _WORD = (96, 384)  # of a word laid straight: the reader's 8 x 32 cells
@@ -47,20 +49,18 @@ class Found(NamedTuple):
         polygon: (14, 2) in the image's pixels.
         text: as it was read.
         truth: as it is annotated; None where no annotation has its place.
+        outline: (K, 2) as annotated there, or as found.
     """
 
     image: int
     polygon: np.ndarray
     text: str
     truth: str | None
+    outline: np.ndarray
 
     @property
     def right(self) -> bool:
         return self.truth is not None and self.text.lower() == self.truth.lower()
-
-    @property
-    def sides(self) -> np.ndarray:
-        return sides_of_outline(self.polygon)
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -87,14 +87,19 @@ def find_words(spotter: TextSpotter, index: int, given: dict[str, Any]) -> Itera
     annotated = [a for a in given.get("annotations", []) if not a["ignore"]]
     polygons = [np.reshape(a["segmentation"][0], (-1, 2)) for a in annotated]
     (overlaps,) = compute_overlaps([polygons], [[word.polygon for word in words]])
-    truths: list[str | None] = [None] * len(words)
-    for truth, number, iou in zip(
-        overlaps.gt_index, overlaps.det_index, overlaps.ious, strict=True
-    ):
-        if iou > 0.5:
-            truths[number] = annotated[truth]["text"]
-    for word, truth in zip(words, truths, strict=True):
-        yield Found(index, np.asarray(word.polygon), word.text, truth)
+    at = {
+        number: truth
+        for truth, number, iou in zip(
+            overlaps.gt_index, overlaps.det_index, overlaps.ious, strict=True
+        )
+        if iou > 0.5
+    }
+    for number, word in enumerate(words):
+        polygon, truth = np.asarray(word.polygon), at.get(number)
+        text, outline = (
+            (None, polygon) if truth is None else (annotated[truth]["text"], polygons[truth])
+        )
+        yield Found(index, polygon, word.text, text, outline)
 
 
 def best(
@@ -103,7 +108,7 @@ def best(
     """The words with the largest values."""
 
     def rank(word: Found) -> tuple[bool, bool, float]:
-        return word.right, len(word.text) >= _LETTERS, measure(word.sides)
+        return word.right, len(word.text) >= _LETTERS, measure(word_sides(word.outline))
 
     return sorted(words, key=rank, reverse=True)[:number]
 
@@ -112,7 +117,7 @@ def draw_word(word: Found, image: np.ndarray, kind: str) -> np.ndarray:
     """A row: the scene with the word's outline, and the word laid straight."""
     scale = _SCENE / max(image.shape[:2])
     scene = draw_words(image, [DrawnWord(word.polygon, word.text)], enlarge=scale)
-    straight = straighten(image, word.sides, _WORD)
+    straight = straighten(image, sides_of_outline(word.polygon), _WORD)
     told = f"read {word.text!r}"
     if word.truth is not None and not word.right:
         told += f", annotated {word.truth!r}"

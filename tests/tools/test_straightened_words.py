@@ -94,11 +94,20 @@ def test_the_most_curved_and_the_most_upright_word_are_drawn(
 
 def test_words_that_are_read_right_come_first(command):
     words = [
-        command.Found(0, WORDS["curved"], "one", "two"),
-        command.Found(0, WORDS["level"], "Three", "three"),
+        command.Found(0, WORDS["curved"], "one", "two", WORDS["curved"]),
+        command.Found(0, WORDS["level"], "Three", "three", WORDS["level"]),
     ]
     assert [word.right for word in words] == [False, True]
-    assert command.best(words, command.bend, 1) == words[1:]
+    assert command.best(words, command.bend, 1)[0] is words[1]
+
+
+def test_shapes_are_told_by_annotations(command):
+    """A level word that is found badly is not curved."""
+    words = [
+        command.Found(0, WORDS["curved"], "one", "one", WORDS["level"]),
+        command.Found(0, WORDS["level"], "two", "two", WORDS["curved"]),
+    ]
+    assert command.best(words, command.bend, 1)[0] is words[1]
 
 
 def test_what_cannot_be_drawn_is_told(command, arguments, tmp_path, monkeypatch, capsys):
