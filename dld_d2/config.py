@@ -23,8 +23,9 @@ from dld_d2.distillation.config import add_distillation_config
 from dld_d2.modeling.config import (
     add_dynamic_config,
     add_multi_scale_teacher_config,
-    add_recognition_config,
+    add_spotter_config,
 )
+from dld_d2.modeling.spotters import text_head_config
 
 __all__ = ["add_dld_config", "config_modules"]
 
@@ -46,7 +47,12 @@ _spotter_modules("spotter")  # registers them
 def config_modules() -> list[ModuleType]:
     """The modules that add keys of models and of distillation. In `ALLOWED` they may say what a key
     may be, and by `conflicts(cfg)` what keys say together, see `dld_d2.engine.allowed_values`."""
-    return [dld_d2.modeling.config, *_spotter_modules("config"), dld_d2.distillation.config]
+    return [
+        dld_d2.modeling.config,
+        text_head_config,
+        *_spotter_modules("config"),
+        dld_d2.distillation.config,
+    ]
 
 
 def add_dld_config(cfg: CfgNode) -> None:
@@ -58,7 +64,8 @@ def add_dld_config(cfg: CfgNode) -> None:
             `configs/Base-*.yaml`, where a reader of a config file sees them.
     """
     _add_data_config(cfg)
-    add_recognition_config(cfg)
+    add_spotter_config(cfg)
+    text_head_config.add_config(cfg)
     for module in _spotter_modules("config"):
         module.add_config(cfg)
     add_dynamic_config(cfg)

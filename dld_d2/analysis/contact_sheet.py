@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 
-from dld_d2.analysis.visualization import DrawnWord, draw_words, side_by_side
+from dld_d2.analysis.visualization import DrawnWord, below_each_other, draw_words, side_by_side
 from dld_d2.data.records import image_id
 from dld_d2.synthetic.dataset import SyntheticDataset
 
@@ -35,14 +34,7 @@ def contact_sheet(
         if all(len(row) == columns for row in rows.values()):
             break
     strips = [_strip([dataset[i] for i in row], annotated) for row in rows.values() if row]
-    width = max(strip.shape[1] for strip in strips)
-    white = (255, 255, 255)
-    return np.concatenate(
-        [
-            cv2.copyMakeBorder(s, 0, 8, 0, width - s.shape[1], cv2.BORDER_CONSTANT, value=white)
-            for s in strips
-        ]
-    )
+    return below_each_other(strips)
 
 
 def _strip(items: Sequence[dict[str, Any]], annotated: bool) -> np.ndarray:

@@ -16,7 +16,15 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["PALETTE", "DrawnWord", "LegendEntry", "add_legend", "draw_words", "side_by_side"]
+__all__ = [
+    "PALETTE",
+    "DrawnWord",
+    "LegendEntry",
+    "add_legend",
+    "below_each_other",
+    "draw_words",
+    "side_by_side",
+]
 
 # Okabe and Ito's colours (RGB), which people with any common colour blindness tell apart.
 PALETTE: dict[str, tuple[int, int, int]] = {
@@ -177,19 +185,33 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str] = ()) -> np
     if titles and len(titles) != len(images):
         raise ValueError(f"{len(titles)} titles for {len(images)} images")
     gap = 8
+    for image in images:
+        _check_image(image)
     height = max(image.shape[0] for image in images)
+    font_size = max(map(_font_size, images))
     columns = []
     for number, image in enumerate(images):
-        _check_image(image)
         column = cv2.copyMakeBorder(
             image, 0, height - image.shape[0], 0, 0, cv2.BORDER_CONSTANT, value=(255, 255, 255)
         )
         if titles:
-            column = np.concatenate([_title(titles[number], column), column])
+            column = np.concatenate([_title(titles[number], column.shape[1], font_size), column])
         columns.append(column)
     spacer = np.full((columns[0].shape[0], gap, 3), 255, dtype=np.uint8)
     joined = [part for column in columns for part in (column, spacer)][:-1]
     return np.concatenate(joined, axis=1)
+
+
+def below_each_other(images: Sequence[np.ndarray]) -> np.ndarray:
+    """Join one or more images from top to bottom; narrower ones are padded at the right."""
+    width = max(image.shape[1] for image in images)
+    white = (255, 255, 255)
+    return np.concatenate(
+        [
+            cv2.copyMakeBorder(i, 0, 8, 0, width - i.shape[1], cv2.BORDER_CONSTANT, value=white)
+            for i in images
+        ]
+    )
 
 
 def _check_image(image: np.ndarray) -> None:
@@ -225,9 +247,9 @@ def _hatch(canvas: np.ndarray, polygon: np.ndarray, color: tuple[int, int, int])
     part[(inside == 1) & stripes] = color[::-1]
 
 
-def _title(text: str, image: np.ndarray) -> np.ndarray:
-    font = _font(_font_size(image))
-    picture = Image.new("RGB", (image.shape[1], 2 * font.size), (255, 255, 255))
+def _title(text: str, width: int, font_size: int) -> np.ndarray:
+    font = _font(font_size)
+    picture = Image.new("RGB", (width, 2 * font.size), (255, 255, 255))
     ImageDraw.Draw(picture).text((font.size / 2, font.size), text, (0, 0, 0), font, anchor="lm")
     return np.asarray(picture)[:, :, ::-1]
 

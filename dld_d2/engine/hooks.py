@@ -12,12 +12,13 @@ import numpy as np
 import torch
 from detectron2.engine import HookBase
 from detectron2.utils import comm
+from torch import distributed, nn
 
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.stream import seed_for
 from dld_d2.engine.whole_files import write_whole
 
-__all__ = ["BestCheckpointer", "StepSeed"]
+__all__ = ["BestCheckpointer", "SharedBuffers", "StepSeed"]
 
 logger = logging.getLogger(__name__)
 
@@ -37,6 +38,28 @@ class StepSeed(HookBase):
         random.seed(seed)
         np.random.seed(seed)  # noqa: NPY002
         torch.manual_seed(seed)
+
+
+class SharedBuffers(HookBase):
+    """Whenever a checkpoint is due, gives all processes the buffers of the one that saves it.
+
+    Each process has running statistics of its own images, and candidate passes use them. A resumed
+    training has those of the checkpoint in all processes; with this, so has an undisturbed one.
+    """
+
+    def __init__(self, model: nn.Module, period: int) -> None:
+        """
+        Args:
+            model: what is trained.
+            period: iterations between checkpoints.
+        """
+        self._model = model
+        self._period = period
+
+    def after_step(self) -> None:
+        if comm.get_world_size() > 1 and (self.trainer.iter + 1) % self._period == 0:
+            for buffer in self._model.buffers():
+                distributed.broadcast(buffer, src=0)
 
 
 class BestCheckpointer(HookBase):

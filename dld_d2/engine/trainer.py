@@ -45,7 +45,7 @@ from dld_d2.engine.config_sources import ConfigError
 from dld_d2.engine.evaluation.text_spotting import TextSpottingEvaluator, build_evaluator
 from dld_d2.engine.first_iteration import FirstIteration
 from dld_d2.engine.guard import guard_losses
-from dld_d2.engine.hooks import BestCheckpointer, StepSeed
+from dld_d2.engine.hooks import BestCheckpointer, SharedBuffers, StepSeed
 from dld_d2.engine.loader_workers import explaining_workers
 from dld_d2.engine.named_files import building, check_weights, told_by
 from dld_d2.engine.optimizer import build_optimizer
@@ -167,7 +167,8 @@ class SpotterTrainer(DefaultTrainer):
 
     def build_hooks(self) -> list[HookBase]:
         cfg = self.cfg
-        built = [self._step_seed, *super().build_hooks()]
+        shared = SharedBuffers(self._trainer.model, cfg.SOLVER.CHECKPOINT_PERIOD)
+        built = [self._step_seed, shared, *super().build_hooks()]
         if comm.is_main_process():
             built.insert(0, FirstIteration())
         if cfg.TEST.BEST_METRIC and comm.is_main_process():

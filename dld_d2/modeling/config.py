@@ -20,13 +20,18 @@ __all__ = [
     "ALLOWED",
     "add_dynamic_config",
     "add_multi_scale_teacher_config",
-    "add_recognition_config",
+    "add_spotter_config",
     "conflicts",
 ]
 
 
-def add_recognition_config(cfg: CfgNode) -> None:
-    """Add what holds for every spotter, in place."""
+def add_spotter_config(cfg: CfgNode) -> None:
+    """Add what holds for every spotter, or all that look through a backbone, in place."""
+    # Keep the statistics with which the backbone's batch norms start, those of ImageNet or of the
+    # teacher, while their weights and biases learn: a few images per GPU, padded to one size, are
+    # no better. It takes MODEL.WEIGHTS.
+    cfg.MODEL.BACKBONE.FREEZE_STATISTICS = False
+
     rec = cfg.MODEL.RECOGNITION = CfgNode()
     # File with the characters that can be read, one line, in order. Empty: the 95 printable ASCII
     # characters, space first.

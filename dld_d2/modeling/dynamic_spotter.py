@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from detectron2.config import CfgNode, configurable
 from detectron2.modeling import META_ARCH_REGISTRY
 from detectron2.structures import ImageList, Instances
@@ -88,7 +89,11 @@ class DynamicSpotter(nn.Module):
                 "spotter by itself (MODEL.META_ARCHITECTURE)"
             )
         images, _ = self.spotter.preprocess(batched_inputs)
-        choice = self.policy.choose(images, self.relative_cost).tolist()
+        choice = self.policy.choose(images, self.relative_cost)
+        cost = self.relative_cost[choice]
+        # Together: the host waits for the device here.
+        choice, cost = torch.stack([choice.to(cost), cost]).tolist()
+        choice = [int(candidate) for candidate in choice]
         outputs: list[dict] = [{}] * len(batched_inputs)
         for candidate in set(choice):  # images of equal scale together
             members = [image for image, chosen in enumerate(choice) if chosen == candidate]
@@ -97,7 +102,7 @@ class DynamicSpotter(nn.Module):
             for i, output in zip(members, found, strict=True):
                 outputs[i] = output | {
                     "scale": self.scales[candidate],
-                    "relative_cost": self.relative_cost[candidate].item(),
+                    "relative_cost": cost[i],
                 }
         return outputs
 

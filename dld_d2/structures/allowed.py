@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from typing import Any
 
-__all__ = ["Rule", "each", "empty_or", "file", "number", "one_of", "whole"]
+__all__ = ["Rule", "each", "empty_or", "file", "name_of", "number", "one_of", "whole"]
 
 Rule = Callable[[Any], str | None]
 
@@ -79,6 +79,15 @@ def one_of(known: Iterable[str] | Callable[[], Iterable[str]], *, note: str = ""
             return None
         shown = ", ".join(repr(name) for name in names) or "nothing, since there is none"
         return ("one of " if len(names) > 1 else "") + shown + (f" ({note})" if note else "")
+
+    return rule
+
+
+def name_of(what: str) -> Rule:
+    """A text that is not empty and names something."""
+
+    def rule(value: Any) -> str | None:
+        return None if isinstance(value, str) and value else f"the name of {what}"
 
     return rule
 

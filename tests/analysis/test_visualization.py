@@ -13,6 +13,7 @@ from dld_d2.analysis.visualization import (
     LegendEntry,
     _place_labels,
     add_legend,
+    below_each_other,
     draw_words,
     side_by_side,
 )
@@ -135,6 +136,17 @@ def test_side_by_side():
     assert plain.shape == (80, 78, 3)
     assert joined.shape[0] > 80 and joined.shape[1] == 78
     assert (plain[:50, :40] == 200).all() and (plain[50:, :40] == 255).all()
+
+
+def test_titles_are_of_one_height_beside_a_large_image():
+    joined = side_by_side([blank(1200, 1600), blank(100, 300)], ["large", "small"])
+    assert joined.shape[0] > 1200 and joined.shape[1] == 1908
+
+
+def test_below_each_other():
+    joined = below_each_other([blank(50, 40), blank(30, 80)])
+    assert joined.shape == (50 + 8 + 30 + 8, 80, 3)
+    assert (joined[:50, :40] == 200).all() and (joined[:58, 40:] == 255).all()
 
 
 def test_bad_input_is_named():

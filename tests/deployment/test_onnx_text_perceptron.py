@@ -96,8 +96,10 @@ def test_words_are_read_alike(exported, monkeypatch):
     reader, spotter = runtime._reader, TextSpotter(cfg, model=model)
     detector = reader._networks["detector"]
     monkeypatch.setitem(reader._networks, "detector", Cells(detector, cells))
-    packed = torch.from_numpy(np.insert(cells.astype(np.float64), 0, 0, axis=1))
-    monkeypatch.setattr(model, "packed_cells", lambda maps: packed)
+    maps = torch.zeros(1, 14, 40, 40)
+    row, column = cells[:, :2].astype(int).T
+    maps[0, :, row, column] = torch.from_numpy(cells[:, 2:]).T
+    monkeypatch.setattr(model, "labelled_maps", lambda _: maps)
     image = np.random.default_rng(1).integers(0, 255, (125, 140, 3), dtype=np.uint8)
     expected, found = spotter(image), runtime(image)
     assert len(expected) == 3 and len({word.text for word in expected}) > 1

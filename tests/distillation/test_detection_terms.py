@@ -1,19 +1,15 @@
 """Detection in distillation: score maps as a term, and detection in choosing scales."""
 
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import Boxes, Instances
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "modeling" / "spotters" / "pp_ocr"))
-
 from distiller_to_train import tiny_distiller
-from photo_spotter import FIRST, SECOND, photo_cfg, photo_input
+from photo_spotter import FIRST, SECOND, photo_cfg
+from tiny_spotter import sided_input
 
 from dld_d2.distillation.distiller import Distiller
 from dld_d2.distillation.learning.best_scale import BestScaleLearning
@@ -91,7 +87,7 @@ def test_every_term_reaches_the_student_alone(autocast):
     for value in distiller.student.spotter.parameters():
         torch.nn.init.normal_(value, std=0.05) if value.ndim > 1 else None
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=autocast):
-        losses = distiller([photo_input(FIRST), photo_input(SECOND, seed=1)])
+        losses = distiller([sided_input(FIRST), sided_input(SECOND, seed=1)])
     assert set(losses) == {
         *("loss_score", "loss_border", "loss_binary", "loss_rec"),
         *("loss_roi", "loss_con", "loss_seq", "loss_map", "loss_acc", "loss_flops"),
@@ -153,14 +149,14 @@ def test_detection_weighs_in_l_acc():
 
 def test_detection_is_asked_of_a_spotter_that_tells_it():
     changes = {"MODEL__DISTILL__SELECTOR__DETECTION_WEIGHT": 1.0}
-    losses = photo_distiller(**changes)([photo_input(FIRST)])
+    losses = photo_distiller(**changes)([sided_input(FIRST)])
     assert torch.isfinite(losses["loss_acc"])
     with pytest.raises(ValueError, match=r"DETECTION_WEIGHT.*MaskRCNNSpotter"):
         tiny_distiller(**changes)
 
 
 def target(*words, size=(100, 200)):
-    item = photo_input(list(words), size)
+    item = sided_input(list(words), size)
     return item["instances"]
 
 
@@ -218,7 +214,7 @@ def test_beside_a_frozen_student_candidates_are_passed_once_for_each_image(varie
         return candidates(images, targets)
 
     monkeypatch.setattr(distiller, "_candidates", counted)
-    inputs = [photo_input(FIRST) | {"file_name": "a"}, photo_input(SECOND, seed=1)]
+    inputs = [sided_input(FIRST) | {"file_name": "a"}, sided_input(SECOND, seed=1)]
     inputs[1]["file_name"] = "b"
     torch.manual_seed(0)
     first = distiller(inputs)

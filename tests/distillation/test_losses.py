@@ -20,7 +20,7 @@ from dld_d2.modeling.cost.scale_costs import power_law_cost
 from dld_d2.modeling.recognition.decoding import CharacterDecoder
 from dld_d2.modeling.recognition.encoder import ContextEncoder, SequenceEncoder
 from dld_d2.modeling.recognition.reading import Reading
-from dld_d2.modeling.spotters.mask_rcnn.attention_text_head import recognition_loss
+from dld_d2.modeling.spotters.attention_text_head import recognition_loss
 
 PADDING = -100
 TEXTS = torch.tensor([[0, 1, 5, PADDING], [2, 5, PADDING, PADDING], [3, 4, 0, 5]])

@@ -1,8 +1,14 @@
-"""What stands beside this file can be imported by tests in folders below, too."""
+"""What stands beside this file can be imported by tests in folders below, too, and so can the small
+spotters of `tests/modeling`."""
+
+import sys
+from pathlib import Path
 
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 from tiny_distillation import generate
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "modeling"))
 
 
 @pytest.fixture

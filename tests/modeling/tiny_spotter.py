@@ -10,6 +10,7 @@ from detectron2.structures import Instances
 
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.structures.polygons import Polygons
+from dld_d2.structures.sides import sides_of
 from dld_d2.structures.vocabulary import Vocabulary
 
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
@@ -64,3 +65,13 @@ def make_input(words: list[tuple[str, tuple[float, ...]]], size=(96, 160), seed=
     ).view(-1, 33)
     image = torch.randint(0, 256, (3, *size), generator=torch.manual_seed(seed)).to(torch.uint8)
     return {"image": image, "instances": instances, "height": size[0], "width": size[1]}
+
+
+def sided_input(words: list[tuple[str, tuple[float, ...]]], size=(96, 160), seed=0) -> dict:
+    """As `make_input`, with the sides of words."""
+    item = make_input(words, size, seed)
+    target = item["instances"]
+    sides = torch.from_numpy(sides_of(list(target.gt_masks.vertices.numpy()))).float()
+    sides = sides.view(-1, 14, 2) / torch.tensor([size[1], size[0]])
+    target.gt_sides = torch.where(target.gt_ignore[:, None, None], 0.0, sides)
+    return item

@@ -11,7 +11,7 @@ from dld_d2.deployment.any_engine.network import MistakeMap, TextFeatures, Whole
 from dld_d2.deployment.onnx_export import write_graph
 from dld_d2.deployment.runtime.scale_selector import METADATA_KEY, SelectorCard
 from dld_d2.engine.config_sources import ConfigError
-from dld_d2.modeling.spotters.onnx_graphs import OnnxGraph
+from dld_d2.modeling.onnx_graphs import OnnxGraph
 
 __all__ = ["NOTICE", "save_selector"]
 

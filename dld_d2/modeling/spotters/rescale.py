@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from detectron2.structures import Boxes, Instances
 
 __all__ = ["rescale_instances", "scale_targets"]
@@ -13,9 +14,10 @@ def rescale_instances(instances: Instances, size: tuple[int, int]) -> Instances:
     """What `Spotter.find` returns, in pixels of an image of another size (height, width)."""
     scale_y, scale_x = size[0] / instances.image_size[0], size[1] / instances.image_size[1]
     result = Instances(size, **instances.get_fields())
-    result.pred_boxes = instances.pred_boxes.clone()
-    result.pred_boxes.scale(scale_x, scale_y)
-    result.pred_boxes.clip(size)
+    x, y = instances.pred_boxes.tensor.unflatten(1, (2, 2)).unbind(dim=2)
+    # `Boxes.clip` waits for the device, to see whether all numbers are finite.
+    x, y = (x * scale_x).clamp(0, size[1]), (y * scale_y).clamp(0, size[0])
+    result.pred_boxes = Boxes(torch.stack([x, y], dim=2).flatten(1))
     result.pred_polygons = [
         (p * (scale_x, scale_y)).astype(p.dtype) for p in instances.pred_polygons
     ]

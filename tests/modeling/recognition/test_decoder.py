@@ -6,7 +6,7 @@ import torch.nn.functional as F
 
 from dld_d2.modeling.recognition.decoder import AttentionDecoder
 from dld_d2.modeling.recognition.encoder import ContextEncoder, SequenceEncoder
-from dld_d2.modeling.spotters.mask_rcnn.attention_text_head import recognition_loss
+from dld_d2.modeling.spotters.attention_text_head import recognition_loss
 from dld_d2.structures.vocabulary import Vocabulary
 
 

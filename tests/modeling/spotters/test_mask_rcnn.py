@@ -13,7 +13,7 @@ from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.backbones.narrow_resnet import build_narrow_resnet_fpn_backbone
 from dld_d2.modeling.backbones.single_level import single_level_features
 from dld_d2.modeling.recognition.regions import jitter_targets
-from dld_d2.modeling.spotters.mask_rcnn.attention_text_head import recognition_loss
+from dld_d2.modeling.spotters.attention_text_head import recognition_loss
 from dld_d2.structures.vocabulary import Vocabulary
 
 FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("naïve", (10, 40, 60, 52))]
@@ -29,21 +29,6 @@ def spotter():
 def storage():
     with EventStorage(0) as storage:
         yield storage
-
-
-def test_rows_are_the_readable_words_in_target_order(spotter, storage):
-    inputs = [make_input(FIRST), make_input(SECOND, seed=1)]
-    spotter.eval()  # so that a batch and single images see the same statistics
-    images, targets = spotter.preprocess(inputs)
-    output = spotter.recognize(images, targets, ("roi",))
-    assert output.logits.shape[0] == output.context.shape[0] == 3  # Hello, to, be
-    assert output.logits.shape[1:] == (len("Hello") + 1, 97)
-    assert output.features["roi"].shape == (3, 16, 8, 32)
-    assert output.context.shape == (3, 33, 16)
-    assert output.image_index.tolist() == [0, 1, 1]
-    alone = spotter.recognize(*spotter.preprocess(inputs[1:]))
-    torch.testing.assert_close(output.context[1:], alone.context, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(output.logits[1:, :3], alone.logits, rtol=1e-4, atol=1e-5)
 
 
 def roi_features(reading):
@@ -95,19 +80,6 @@ def test_losses_and_recognition_of_one_pass(spotter, storage):
     assert all(torch.isfinite(loss) for loss in losses.values())
     texts = torch.tensor([Vocabulary().encode("Hello", 5)])
     torch.testing.assert_close(losses["loss_rec"], recognition_loss(output.logits, texts))
-
-
-@pytest.mark.parametrize(
-    "words", [[], [("###", (90, 50, 150, 80))], [("naïve", (10, 40, 60, 52))]], ids=repr
-)
-def test_batches_without_anything_to_read_train_every_parameter(spotter, storage, words):
-    spotter.train()
-    spotter.zero_grad(set_to_none=True)
-    losses = spotter([make_input(words), make_input(words, seed=1)])
-    assert losses["loss_rec"].item() == 0
-    sum(losses.values()).backward()
-    assert [n for n, p in spotter.named_parameters() if p.grad is None] == []
-    assert all(torch.isfinite(p.grad).all() for p in spotter.parameters())
 
 
 def test_words_that_train_detection_only_are_counted(spotter, storage):

@@ -7,11 +7,11 @@ from detectron2.utils.events import EventStorage
 from tiny_spotter import make_input, tiny_cfg, tiny_spotter
 
 from dld_d2.modeling.recognition.ctc import ctc_loss
-from dld_d2.modeling.spotters.mask_rcnn.attention_text_head import (
+from dld_d2.modeling.spotters.attention_text_head import (
     AttentionTextHead,
     recognition_loss,
 )
-from dld_d2.modeling.spotters.mask_rcnn.text_head import ROI_TEXT_HEAD_REGISTRY
+from dld_d2.modeling.spotters.text_head import ROI_TEXT_HEAD_REGISTRY
 
 WORDS = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("to", (20, 60, 45, 75))]
 

@@ -21,6 +21,7 @@ from dld_d2.modeling.spotters.mango.gathering import (
     gather_slices,
 )
 from dld_d2.modeling.spotters.mango.grid import Grid
+from dld_d2.modeling.transfer import to_device
 
 __all__ = ["CellReader", "ReaderMaps"]
 
@@ -100,7 +101,7 @@ class CellReader(nn.Module):
             slices: of the same words, if attention is to be compared with them.
         """
         image_index = torch.arange(len(counts), device=number.device).repeat_interleave(
-            torch.tensor(counts, device=number.device), output_size=len(number)
+            to_device(counts, number.device), output_size=len(number)
         )
         kernels = self.attention.kernels(maps.cells[image_index, number], number, grid.side)
         coordinates = (grid.map_coordinates() + 1) / 2 * grid.side

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+
 from detectron2.config import CfgNode
 
-__all__ = ["add_config"]
+from dld_d2.modeling.norms import NORMS
+from dld_d2.structures.allowed import Rule, each, name_of, number, one_of, whole
+
+__all__ = ["ALLOWED", "add_config", "conflicts"]
 
 
 def add_config(cfg: CfgNode) -> None:
@@ -91,3 +96,57 @@ def add_config(cfg: CfgNode) -> None:
     mango.UNCLIP_RATIO_TEST = 0.0
     # Words with a lower score are left out.
     mango.SCORE_THRESH_TEST = 0.0
+
+
+_CHANNELS = whole(1, 8192, note="channels")
+_CONVOLUTIONS = whole(1, 100)
+_UNITS = whole(1, 8192)
+_PROBABILITY = number(0, 1, note="a probability")
+
+ALLOWED: Mapping[str, Rule] = {
+    "MODEL.MANGO.IN_FEATURE": name_of("a feature map"),
+    "MODEL.MANGO.GRID_SIZE": whole(1, 512, note="cells per side"),
+    "MODEL.MANGO.GRID_OVER": one_of(("image", "padded")),
+    "MODEL.MANGO.NORM": one_of(NORMS),
+    "MODEL.MANGO.CENTER_LINE.CONV_DIM": _CHANNELS,
+    "MODEL.MANGO.CENTER_LINE.NORM": one_of(NORMS),
+    "MODEL.MANGO.CATEGORY.CONV_DIM": _CHANNELS,
+    "MODEL.MANGO.CATEGORY.NUM_CONV": _CONVOLUTIONS,
+    "MODEL.MANGO.ATTENTION.CONV_DIM": _CHANNELS,
+    "MODEL.MANGO.ATTENTION.NUM_CONV": _CONVOLUTIONS,
+    "MODEL.MANGO.FUSION.CONV_DIM": _CHANNELS,
+    "MODEL.MANGO.FUSION.NUM_CONV": _CONVOLUTIONS,
+    "MODEL.MANGO.FUSION.POOLING": one_of(("mean", "sum")),
+    "MODEL.MANGO.SEQUENCE.NUM_LAYERS": whole(0, 100),
+    "MODEL.MANGO.SEQUENCE.HIDDEN_DIM": _UNITS,
+    "MODEL.MANGO.SEQUENCE.FC_DIMS": each(_UNITS),
+    "MODEL.MANGO.ROWS": one_of(("cells", "words")),
+    "MODEL.MANGO.SHRINK_RATIO": number(0, 1, note="1 shrinks nothing"),
+    "MODEL.MANGO.CENTER_LINE_LOSS_WEIGHT": number(0),
+    "MODEL.MANGO.CATEGORY_LOSS_WEIGHT": number(0),
+    "MODEL.MANGO.READING_LOSS_WEIGHT": number(0),
+    "MODEL.MANGO.MASK_LOSS_WEIGHT": number(0, note="0 leaves it out"),
+    "MODEL.MANGO.FORCED_MASKS_ITERS": whole(0, note="0 forces none at first"),
+    "MODEL.MANGO.FORCED_MASKS_PROB": _PROBABILITY,
+    "MODEL.MANGO.CENTER_THRESH_TEST": _PROBABILITY,
+    "MODEL.MANGO.CATEGORY_THRESH_TEST": _PROBABILITY,
+    "MODEL.MANGO.MIN_AREA_TEST": whole(0, note="pixels of the map"),
+    "MODEL.MANGO.UNCLIP_RATIO_TEST": number(0, note="0 leaves rectangles as they are"),
+    "MODEL.MANGO.SCORE_THRESH_TEST": number(0, 1, note="0 leaves no word out"),
+}
+"""Full name of a key -> what it may be."""
+
+
+def conflicts(cfg: CfgNode) -> Iterator[tuple[str, str]]:
+    """Channels that cannot be normalised in groups."""
+    mango = cfg.MODEL.MANGO
+    parts = {
+        "CENTER_LINE": (mango.CENTER_LINE.NORM, "CENTER_LINE.NORM"),
+        **dict.fromkeys(("CATEGORY", "ATTENTION", "FUSION"), (mango.NORM, "NORM")),
+    }
+    for part, (norm, key) in parts.items():
+        if norm == "GN" and mango[part].CONV_DIM % 32:
+            yield (
+                f"MODEL.MANGO.{part}.CONV_DIM",
+                f'a multiple of 32, because MODEL.MANGO.{key} "GN" takes 32 groups of channels',
+            )

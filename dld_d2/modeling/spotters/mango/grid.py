@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import shapes_to_tensor
 from detectron2.structures import ImageList
 from torch import Tensor
 
 from dld_d2.modeling.spotters.mango.found_words import visible_part
+from dld_d2.modeling.transfer import shape_to_device, to_device
 
 __all__ = ["Grid", "grid_of"]
 
@@ -44,7 +44,7 @@ class Grid(NamedTuple):
     def image_sizes(self) -> Tensor:
         """(B, 2) float32, width and height of each image."""
         sides = [side for height, width in self.sizes for side in (width, height)]
-        return shapes_to_tensor(sides, self.extent.device).view(-1, 2).to(self.extent)
+        return shape_to_device(sides, self.extent.device, self.extent.dtype).view(-1, 2)
 
     def cells(self, places: Tensor, image_index: Tensor) -> Tensor:
         """The cells in which places lie; those outside belong to the nearest.
@@ -72,7 +72,8 @@ class Grid(NamedTuple):
     def sample(self, features: Tensor) -> Tensor:
         """(B, C, h, w) -> (B, C, S, S): the map in the middle of each cell, bilinearly."""
         height, width = self.shape
-        whole = shapes_to_tensor([width * self.stride, height * self.stride], self.extent.device)
+        whole = [width * self.stride, height * self.stride]
+        whole = shape_to_device(whole, self.extent.device, self.extent.dtype)
         return F.grid_sample(
             features,
             (2 * self.centres() / whole - 1).to(features.dtype),
@@ -123,9 +124,6 @@ def grid_of(images: ImageList, *, side: int, shape: tuple[int, int], over: str) 
     """
     padded = tuple(images.tensor.shape[-2:])
     divided = images.image_sizes if over == "image" else [padded] * len(images)
-    extent = torch.tensor(
-        [(width, height) for height, width in divided],
-        dtype=torch.float32,
-        device=images.tensor.device,
-    )
+    extent = [(width, height) for height, width in divided]
+    extent = to_device(extent, images.tensor.device, torch.float32)
     return Grid(side, extent, list(images.image_sizes), shape, padded[0] // shape[0])

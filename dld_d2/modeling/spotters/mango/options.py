@@ -12,12 +12,6 @@ from torch import Tensor
 
 __all__ = ["Options"]
 
-_CHOICES = {
-    "GRID_OVER": ("image", "padded"),
-    "ROWS": ("cells", "words"),
-    "FUSION.POOLING": ("mean", "sum"),
-}
-
 
 @dataclass
 class Options:
@@ -43,26 +37,7 @@ class Options:
 
     @classmethod
     def from_config(cls, mango: CfgNode) -> Options:
-        """Of the section MODEL.MANGO.
-
-        Raises:
-            ValueError: naming the key, for a value that cannot be used.
-        """
-        for key, allowed in _CHOICES.items():
-            *sections, last = key.split(".")
-            node = mango
-            for section in sections:
-                node = node[section]
-            if node[last] not in allowed:
-                names = " and ".join(f'"{name}"' for name in allowed)
-                raise ValueError(f"MODEL.MANGO.{key}: {node[last]!r} is none of {names}")
-        if mango.GRID_SIZE < 1:
-            raise ValueError(
-                f"MODEL.MANGO.GRID_SIZE is {mango.GRID_SIZE}; a grid has 1 cell or more"
-            )
-        for key in ("SHRINK_RATIO", "FORCED_MASKS_PROB"):
-            if not 0 <= mango[key] <= 1:
-                raise ValueError(f"MODEL.MANGO.{key} is {mango[key]}; it must be in [0, 1]")
+        """Of the section MODEL.MANGO."""
         return cls(
             grid_size=mango.GRID_SIZE,
             grid_over=mango.GRID_OVER,

@@ -39,6 +39,7 @@ from dld_d2.modeling.spotters.mango.options import Options
 from dld_d2.modeling.spotters.mango.targets import center_line_targets, word_cells
 from dld_d2.modeling.spotters.mango.voting import gather_cells, vote
 from dld_d2.modeling.spotters.rows import Rows
+from dld_d2.modeling.transfer import to_device
 
 __all__ = ["MANGOSpotter"]
 
@@ -249,10 +250,7 @@ class MANGOSpotter(BackboneSpotter):
                 category[index].reshape(grid.side, grid.side),
                 extent=tuple(extent[index]),
                 stride=grid.stride,
-                center_threshold=options.center_threshold,
-                category_threshold=options.category_threshold,
-                min_area=options.min_area,
-                unclip_ratio=options.unclip_ratio,
+                **options.finding(),
             )
             found.append(words.at_least(options.score_threshold))
         return self._read_found(features, found)
@@ -421,8 +419,8 @@ def _instances(
     polygons = np.clip(words.polygons, 0, np.array([width, height], dtype=np.float32))
     boxes = np.concatenate([polygons.min(axis=1), polygons.max(axis=1)], axis=1)
     found = Instances(size)
-    found.pred_boxes = Boxes(torch.from_numpy(boxes).to(device))
-    found.scores = torch.from_numpy(words.scores).to(device)
+    found.pred_boxes = Boxes(to_device(boxes, device))
+    found.scores = to_device(words.scores, device)
     found.pred_classes = torch.zeros(len(texts), dtype=torch.int64, device=device)
     found.pred_polygons = list(polygons)
     found.pred_texts = texts

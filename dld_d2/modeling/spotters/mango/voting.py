@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from dld_d2.modeling.spotters.mango.found_words import FoundWords
+from dld_d2.modeling.transfer import to_device
 
 __all__ = ["gather_cells", "vote"]
 
@@ -26,7 +27,7 @@ def gather_cells(
         np.concatenate(word),
         np.concatenate([words.weight for words in found]),
     )
-    return (*(torch.from_numpy(part).to(device) for part in parts), int(numbers.sum()))
+    return (*(to_device(part, device) for part in parts), int(numbers.sum()))
 
 
 def vote(

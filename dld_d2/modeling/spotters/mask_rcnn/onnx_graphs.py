@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from dld_d2.modeling.onnx_graphs import OnnxGraph
 from dld_d2.modeling.recognition.onnx_graphs import decoder_graph
 from dld_d2.modeling.recognition.regions import BoxMasks, Regions
-from dld_d2.modeling.spotters.mask_rcnn.attention_text_head import AttentionTextHead
+from dld_d2.modeling.spotters.attention_text_head import AttentionTextHead
 
 if TYPE_CHECKING:
     from dld_d2.modeling.spotters.mask_rcnn.spotter import MaskRCNNSpotter

@@ -16,8 +16,8 @@ from dld_d2.modeling.recognition.reading import Reading
 from dld_d2.modeling.recognition.regions import Regions
 from dld_d2.modeling.spotters.mask_rcnn.mask_polygons import polygons_from_masks
 from dld_d2.modeling.spotters.mask_rcnn.rpn import covered_by_ignored
-from dld_d2.modeling.spotters.mask_rcnn.text_head import ROITextHead, build_text_head
 from dld_d2.modeling.spotters.rows import Rows
+from dld_d2.modeling.spotters.text_head import ROITextHead, build_text_head
 
 __all__ = ["TextROIHeads"]
 

@@ -18,7 +18,7 @@ from detectron2.modeling import (
 from detectron2.structures import ImageList, Instances
 from torch import Tensor, nn
 
-import dld_d2.modeling.spotters.mask_rcnn.attention_text_head
+import dld_d2.modeling.spotters.attention_text_head
 import dld_d2.modeling.spotters.mask_rcnn.rpn  # noqa: F401 (these register)
 from dld_d2.modeling.backbones.single_level import single_level_features
 from dld_d2.modeling.cost.multiply_adds import module_cost

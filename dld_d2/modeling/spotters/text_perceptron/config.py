@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
 from detectron2.config import CfgNode
 
 from dld_d2.modeling.norms import NORMS
-from dld_d2.structures.allowed import Rule, number, one_of, whole
+from dld_d2.structures.allowed import Rule, name_of, number, one_of, whole
 
 __all__ = ["ALLOWED", "add_config"]
 
@@ -53,14 +52,10 @@ def add_config(cfg: CfgNode) -> None:
     node.SCORE_THRESH_TEST = 0.0
 
 
-def _in_feature(value: Any) -> str | None:
-    return None if isinstance(value, str) and value else "the name of a feature map"
-
-
 _PROBABILITY = number(0, 1, note="a probability")
 
 ALLOWED: Mapping[str, Rule] = {
-    "MODEL.TEXT_PERCEPTRON.IN_FEATURE": _in_feature,
+    "MODEL.TEXT_PERCEPTRON.IN_FEATURE": name_of("a feature map"),
     "MODEL.TEXT_PERCEPTRON.HEAD.CONV_DIM": whole(1, 8192, note="channels"),
     "MODEL.TEXT_PERCEPTRON.HEAD.NORM": one_of(NORMS),
     "MODEL.TEXT_PERCEPTRON.TARGETS": one_of(("cells", "pixels")),

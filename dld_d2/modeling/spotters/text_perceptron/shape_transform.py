@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import torch
 import torch.nn.functional as F
-from detectron2.layers import Conv2d, get_norm, shapes_to_tensor
+from detectron2.layers import Conv2d, get_norm
 from torch import Tensor, nn
 
 from dld_d2.modeling.recognition.weighted_rows import weighted_rows
 from dld_d2.modeling.spotters.text_perceptron.side_regions import SideRegions
+from dld_d2.modeling.transfer import shape_to_device
 from dld_d2.structures.sides import POINTS_PER_SIDE
 
 __all__ = ["ShapeTransform", "spline_matrix"]
@@ -157,4 +158,4 @@ def _sample(features: Tensor, image_index: Tensor, places: Tensor) -> Tensor:
 
 def _last_pixel(features: Tensor) -> Tensor:
     """(2,) int64, x and y."""
-    return shapes_to_tensor([features.shape[3], features.shape[2]], features.device) - 1
+    return shape_to_device([features.shape[3], features.shape[2]], features.device) - 1

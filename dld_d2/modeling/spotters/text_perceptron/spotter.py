@@ -36,6 +36,7 @@ from dld_d2.modeling.spotters.text_perceptron.onnx_graphs import graphs
 from dld_d2.modeling.spotters.text_perceptron.side_regions import SideRegions
 from dld_d2.modeling.spotters.text_perceptron.targets import draw_targets
 from dld_d2.modeling.spotters.text_perceptron.text_head import StraightenedTextHead
+from dld_d2.modeling.transfer import to_device
 
 __all__ = ["TextPerceptronSpotter"]
 
@@ -201,10 +202,11 @@ class TextPerceptronSpotter(BackboneSpotter):
 
     def find(self, images: ImageList, features: dict[str, Tensor]) -> list[Instances]:
         found = self._words(images, self._maps(features))
-        counts = torch.tensor([len(words.scores) for words in found])
-        index = torch.arange(len(found)).repeat_interleave(counts).to(self.device)
-        sides = torch.from_numpy(np.concatenate([words.sides for words in found])).to(self.device)
-        read = self.text_head.read(features, SideRegions(index, sides))
+        index = np.arange(len(found)).repeat([len(words.scores) for words in found])
+        sides = np.concatenate([words.sides for words in found])
+        regions = SideRegions(to_device(index, self.device), to_device(sides, self.device))
+        # Here the host waits for the device once more, for what was read.
+        read = self.text_head.read(features, regions)
         results, begin = [], 0
         for size, words in zip(images.image_sizes, found, strict=True):
             end = begin + len(words.scores)
@@ -233,6 +235,19 @@ class TextPerceptronSpotter(BackboneSpotter):
                 "max_length": self.max_length,
             },
         )
+
+    @torch.no_grad()
+    def score_maps(self, images: ImageList) -> list[Tensor]:
+        """What the head sees, for pictures.
+
+        Returns:
+            Per image (4, h, w) probabilities of `KINDS`, without padding.
+        """
+        scores = self._maps(self.features(images)).scores.sigmoid()
+        return [
+            image[:, :height, :width]
+            for image, (height, width) in zip(scores, _in_cells(images), strict=True)
+        ]
 
     def image_cost(self, image: Tensor) -> list[PartCost]:
         feature = single_level_features(self.backbone, image, self.in_feature)[self.in_feature]
@@ -274,32 +289,39 @@ class TextPerceptronSpotter(BackboneSpotter):
             reading = reading.with_feature("detection_loss", loss)
         return reading
 
-    def packed_cells(self, maps: DetectionMaps) -> Tensor:
-        """(M, 17) float64: of each cell that is no background its image, row, column, label, score
-        and 12 offsets."""
+    def labelled_maps(self, maps: DetectionMaps) -> Tensor:
+        """(B, 14, h, w): the label of each cell, 0 for background, its score, and 12 offsets."""
         scores = maps.scores.sigmoid()
         kinds = torch.arange(1, 5, device=scores.device).view(1, 4, 1, 1)
-        labels = torch.where(scores >= self.thresholds, kinds, 0).amax(dim=1)
-        place = labels.nonzero()
+        labels = torch.where(scores >= self.thresholds, kinds, 0).amax(dim=1, keepdim=True)
+        return torch.cat([labels, scores[:, :1], maps.offsets], dim=1)
+
+    def packed_cells(self, maps: DetectionMaps) -> Tensor:
+        """(M, 17) float64: of each cell that is no background its image, row, column, label, score
+        and 12 offsets. What an exported network gives; counting the cells waits for the device."""
+        together = self.labelled_maps(maps)
+        place = together[:, 0].nonzero()
         index, row, column = place.unbind(dim=1)
-        values = torch.cat([scores[:, :1], maps.offsets], dim=1)[index, :, row, column]
-        return torch.cat([place, labels[index, row, column][:, None], values.double()], dim=1)
+        return torch.cat([place, together[index, :, row, column].double()], dim=1)
 
     def _words(self, images: ImageList, maps: DetectionMaps) -> list[FoundWords]:
-        """Per image; all cells that are no background go to the host together."""
-        packed = self.packed_cells(maps).cpu().numpy()
-        first = np.searchsorted(packed[:, 0], np.arange(len(images.image_sizes) + 1))
-        return [
-            words_of_cells(
-                packed[first[number] : first[number + 1], 1:],
-                size,
-                self.rule,
-                self.bond_threshold,
-                self.score_threshold,
-                self.max_words,
+        """Per image; the host waits for the device once, for the maps of the batch."""
+        together = self.labelled_maps(maps).cpu().numpy()
+        found = []
+        for seen, size in zip(together, images.image_sizes, strict=True):
+            place = np.argwhere(seen[0])
+            packed = np.concatenate([place, seen[:, place[:, 0], place[:, 1]].T], axis=1)
+            found.append(
+                words_of_cells(
+                    packed.astype(np.float64),
+                    size,
+                    self.rule,
+                    self.bond_threshold,
+                    self.score_threshold,
+                    self.max_words,
+                )
             )
-            for number, size in enumerate(images.image_sizes)
-        ]
+        return found
 
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args) -> None:
         # A trained reader of a Mask R-CNN spotter is a better beginning than none.
@@ -314,13 +336,18 @@ class TextPerceptronSpotter(BackboneSpotter):
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
+def _in_cells(images: ImageList) -> list[tuple[int, int]]:
+    """Height and width of each image's part of a map."""
+    return [(-(-height // STRIDE), -(-width // STRIDE)) for height, width in images.image_sizes]
+
+
 def _instances(size: tuple[int, int], words: FoundWords, device: torch.device) -> Instances:
     """Without texts."""
     polygons = outlines_of(words, size)
     boxes = np.concatenate([polygons.min(axis=1), polygons.max(axis=1)], axis=1)
     found = Instances(size)
-    found.pred_boxes = Boxes(torch.from_numpy(boxes).to(device))
-    found.scores = torch.from_numpy(words.scores).to(device)
+    found.pred_boxes = Boxes(to_device(boxes, device))
+    found.scores = to_device(words.scores, device)
     found.pred_classes = torch.zeros(len(polygons), dtype=torch.int64, device=device)
     found.pred_polygons = list(polygons)
     return found

@@ -5,7 +5,7 @@ from __future__ import annotations
 from detectron2.config import CfgNode
 from detectron2.layers import ShapeSpec
 
-from dld_d2.modeling.spotters.mask_rcnn.attention_text_head import AttentionTextHead
+from dld_d2.modeling.spotters.attention_text_head import AttentionTextHead
 from dld_d2.modeling.spotters.text_perceptron.shape_transform import ShapeTransform
 
 __all__ = ["StraightenedTextHead"]

@@ -1,87 +1,27 @@
 """The contract, answered by the one-stage spotter."""
 
+import re
+
 import numpy as np
 import pytest
 import torch
+from all_spotters import SPOTTERS, settled
 from detectron2.utils.events import EventStorage
-from mango_spotter import FIRST, SECOND, mango_input, mango_spotter
-from tiny_spotter import make_input
+from mango_spotter import FIRST, SECOND, mango_spotter
+from tiny_spotter import make_input, sided_input
 
-from dld_d2.modeling.selection.views import scale_images
 from dld_d2.modeling.spotter_cost import SpotterCost
-from dld_d2.modeling.spotters.rescale import scale_targets
 
 WANT = ("roi", "context", "score_map", "detection_loss")
 
 
-def settled(spotter):
-    """With statistics and weights such that different words look different."""
-    generator = torch.Generator().manual_seed(1)
-    for module in spotter.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.running_mean.normal_(std=0.1, generator=generator)
-            module.running_var.uniform_(0.8, 1.25, generator=generator)
-    with torch.no_grad():
-        attention = spotter.reader.attention
-        attention.kernel.weight.normal_(std=0.5, generator=generator)
-        spotter.reader.decoder.layers[-1].weight.mul_(20)
-    return spotter.eval()
-
-
 @pytest.fixture(scope="module", params=[True, False], ids=["local", "published"])
 def spotter(request):
-    return settled(mango_spotter(MODEL__MANGO__ATTENTION__LOCAL=request.param))
-
-
-def test_rows_are_the_readable_words_alone_or_in_a_batch(spotter):
-    inputs = [mango_input(FIRST), mango_input(SECOND, seed=1)]
-    images, targets = spotter.preprocess(inputs)
-    reading = spotter.recognize(images, targets, WANT)
-    assert reading.image_index.tolist() == [0, 0, 1]  # Hello, to, be
-    assert reading.texts[:, 0].tolist() == [ord(c) - 32 for c in "Htb"]
-    assert reading.logits.shape == (3, 6, 97)
-    assert reading.context.shape == (3, 33, 16)
-    assert reading.features["roi"].shape == (3, 16, 1, 33)
-    assert reading.features["score_map"].logits.shape == (2, 1, 24, 40)
-    assert reading.features["score_map"].sizes == [(24, 40)] * 2
-    assert reading.features["detection_loss"].shape == (2,)
-    assert (reading.context[0] - reading.context[2]).abs().max() > 0.01
-    alone = spotter.recognize(*spotter.preprocess(inputs[1:]), WANT)
-    torch.testing.assert_close(alone.context, reading.context[2:], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(alone.logits, reading.logits[2:, :3], rtol=1e-4, atol=1e-4)
-
-
-def test_padding_changes_next_to_nothing(spotter):
-    """At the lower and right border the backbone sees what is beyond, and that alone differs."""
-    item, wide = mango_input(FIRST), mango_input(SECOND, size=(192, 480), seed=1)
-    alone = spotter.recognize(*spotter.preprocess([item]), WANT)
-    padded = spotter.recognize(*spotter.preprocess([item, wide]), WANT)
-    assert padded.features["score_map"].logits.shape == (2, 1, 48, 120)
-    difference = (padded.context[:2] - alone.context).abs().mean()
-    assert difference < 0.15 * alone.context.std()
-    torch.testing.assert_close(
-        padded.features["detection_loss"][:1],
-        alone.features["detection_loss"],
-        rtol=0.01,
-        atol=0,
-    )
-
-
-def test_rows_line_up_between_scales(spotter):
-    images, targets = spotter.preprocess([mango_input(FIRST, size=(93, 155))])
-    full = spotter.recognize(images, targets, WANT)
-    for scale in (0.3, 0.53, 0.8):
-        view = spotter.batch(scale_images(images, [scale]))
-        small = spotter.recognize(view, scale_targets(targets, view.image_sizes), WANT)
-        assert small.logits.shape == full.logits.shape
-        for name in ("roi", "context"):
-            assert small.features[name].shape == full.features[name].shape
-        height, width = view.image_sizes[0]
-        assert small.features["score_map"].sizes == [(height / 4, width / 4)]
+    return settled(SPOTTERS["MANGO"], mango_spotter(MODEL__MANGO__ATTENTION__LOCAL=request.param))
 
 
 def test_losses_and_recognition_of_one_pass(spotter):
-    images, targets = spotter.preprocess([mango_input(SECOND), mango_input(FIRST)])
+    images, targets = spotter.preprocess([sided_input(SECOND), sided_input(FIRST)])
     losses, reading = spotter.losses(images, targets, WANT)
     assert set(losses) == {"loss_rec", "loss_center_line", "loss_category"}
     recognised = spotter.recognize(images, targets, WANT)
@@ -94,8 +34,8 @@ def test_losses_and_recognition_of_one_pass(spotter):
 
 def test_all_cells_are_read_in_training_and_one_of_each_word_is_told():
     changes = {"MODEL__MANGO__GRID_SIZE": 40, "MODEL__MANGO__ROWS": "cells"}
-    spotter = settled(mango_spotter(**changes))
-    images, targets = spotter.preprocess([mango_input(SECOND), mango_input(FIRST)])
+    spotter = settled(SPOTTERS["MANGO"], mango_spotter(**changes))
+    images, targets = spotter.preprocess([sided_input(SECOND), sided_input(FIRST)])
     losses, reading = spotter.losses(images, targets, WANT)
     recognised = spotter.recognize(images, targets, WANT)
     assert reading.texts.equal(recognised.texts) and len(reading) == 3
@@ -106,7 +46,6 @@ def test_all_cells_are_read_in_training_and_one_of_each_word_is_told():
 
 
 KINDS = {
-    "published": {},
     "all cells": {"MODEL__MANGO__ROWS": "cells", "MODEL__MANGO__GRID_SIZE": 40},
     "masks": {"MODEL__MANGO__MASK_LOSS_WEIGHT": 3.0, "MODEL__MANGO__ATTENTION__LOCAL": True},
     "GN, sum, padded": {
@@ -126,7 +65,7 @@ KINDS = {
 @pytest.mark.parametrize("changes", KINDS.values(), ids=KINDS)
 def test_everything_has_a_gradient_whatever_is_in_a_batch(changes, words):
     spotter = mango_spotter(**changes).train()
-    losses = spotter([mango_input(words), mango_input(words, seed=1)])
+    losses = spotter([sided_input(words), sided_input(words, seed=1)])
     assert ("loss_masks" in losses) == ("MODEL__MANGO__MASK_LOSS_WEIGHT" in changes)
     sum(losses.values()).backward()
     assert [name for name, value in spotter.named_parameters() if value.grad is None] == []
@@ -143,7 +82,7 @@ def test_reading_through_slices_teaches_nothing_of_where_to_look():
     def gradient(iteration):
         spotter.zero_grad()
         with EventStorage(iteration):
-            spotter([mango_input(FIRST)])["loss_rec"].backward()
+            spotter([sided_input(FIRST)])["loss_rec"].backward()
         reader = spotter.reader
         parts = (reader.attention.kernel.weight, reader.fusion[0].weight)
         return [part.grad.abs().max().item() for part in parts]
@@ -188,7 +127,7 @@ def test_what_is_found_is_read_as_the_ground_truth_there(spotter, monkeypatch):
     size = (96, 160)
     paint(spotter, monkeypatch, BOXES, size)
     words = [("some", tuple(4 * side for side in box)) for box in BOXES]
-    item = mango_input(words, size)
+    item = sided_input(words, size)
     output = spotter([{**item, "height": 2 * 96, "width": 2 * 160}])
     found = output[0]["instances"]
     assert found.image_size == (192, 320)
@@ -212,7 +151,7 @@ def test_what_is_found_is_read_as_the_ground_truth_there(spotter, monkeypatch):
 
 def test_an_image_without_words(spotter, monkeypatch):
     paint(spotter, monkeypatch, [], (96, 160))
-    item = mango_input([])
+    item = sided_input([])
     output = spotter([item])
     found = output[0]["instances"]
     assert len(found) == 0 and found.pred_polygons == [] and found.pred_texts == []
@@ -220,20 +159,14 @@ def test_an_image_without_words(spotter, monkeypatch):
     assert spotter.read_regions([item], output) == [[]]
 
 
-def test_cost_grows_with_the_area_and_with_words(spotter):
+def test_attention_is_paid_for_each_word_and_pixel(spotter):
     meter = SpotterCost(spotter)
-    full, half = meter.table(640, 960), meter.table(640, 960, scale=0.5)
-    assert 0.2 < half.published / full.published < 0.3
-    more = meter.table(640, 960, num_regions=10).total - full.total
-    assert more > 0
-    # Attention is over the whole image.
-    less = meter.table(640, 960, scale=0.5, num_regions=10).total - half.total
-    assert less < 0.6 * more
-    average = meter.average([(640, 960), (320, 480)], num_regions=10)
-    assert average.total == pytest.approx(
-        (meter.table(640, 960, num_regions=10).total + meter.table(320, 480, num_regions=10).total)
-        / 2
+    full, half = (
+        meter.table(640, 960, scale=scale, num_regions=10).total
+        - meter.table(640, 960, scale=scale).total
+        for scale in (1.0, 0.5)
     )
+    assert 0 < half < 0.6 * full
 
 
 def test_only_one_level_of_the_pyramid_is_there(spotter):
@@ -248,17 +181,27 @@ def test_ground_truth_without_sides_is_refused(spotter):
 
 
 @pytest.mark.parametrize(
-    ("key", "value"),
+    ("key", "value", "message"),
     [
-        ("ROWS", "'some'"),
-        ("GRID_OVER", "'everything'"),
-        ("GRID_SIZE", "0"),
-        ("SHRINK_RATIO", "1.5"),
-        ("FORCED_MASKS_PROB", "-0.1"),
-        ("IN_FEATURE", "'p9'"),
-        ("FUSION.POOLING", "'max'"),
+        ("ROWS", "some", "'some'; expected one of 'cells', 'words'"),
+        ("GRID_OVER", "everything", "'everything'; expected one of 'image', 'padded'"),
+        ("GRID_SIZE", "0", "0; expected a whole number of at least 1"),
+        ("SHRINK_RATIO", "1.5", "1.5; expected a number of at least 0 and at most 1"),
+        ("FORCED_MASKS_PROB", "-0.1", "-0.1; expected a number of at least 0 and at most 1"),
+        ("MASK_LOSS_WEIGHT", "-1.0", "-1.0; expected a number of at least 0"),
+        ("UNCLIP_RATIO_TEST", "-1.0", "-1.0; expected a number of at least 0"),
+        ("CENTER_LINE.NORM", "Batch", "'Batch'; expected one of '', 'BN'"),
+        ("SEQUENCE.FC_DIMS", "(0,)", "each value in it a whole number of at least 1"),
+        ("IN_FEATURE", "p9", "'p9', only p2"),
+        ("FUSION.POOLING", "max", "'max'; expected one of 'mean', 'sum'"),
     ],
 )
-def test_values_that_cannot_be_used_are_named(key, value):
-    with pytest.raises(ValueError, match=f"MODEL.MANGO.{key}"):
+def test_values_that_cannot_be_used_are_named(key, value, message):
+    with pytest.raises(ValueError, match=rf"MODEL\.MANGO\.{key}.*{re.escape(message)}"):
         mango_spotter(**{f"MODEL__MANGO__{key.replace('.', '__')}": value})
+
+
+def test_channels_that_groups_do_not_divide_are_refused():
+    message = r"MODEL\.MANGO\.CATEGORY\.CONV_DIM is 16.*a multiple of 32.*MODEL\.MANGO\.NORM"
+    with pytest.raises(ValueError, match=message):
+        mango_spotter(MODEL__MANGO__NORM="GN")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from mango_spotter import FIRST, SECOND, mango_input, scenes, targets_and_grid
+from mango_spotter import FIRST, SECOND, scenes, targets_and_grid
+from tiny_spotter import sided_input
 
 from dld_d2.modeling.spotters.mango.cell_rows import one_cell_each, several_cells
 from dld_d2.modeling.spotters.mango.character_slices import along_sides, slices_of
@@ -57,7 +58,7 @@ def test_no_polygons_at_all():
 def test_center_lines_are_shrunk_polygons():
     # No edge goes through the middle of a pixel.
     words = [("Hello", (10, 10, 60, 26)), ("###", (91, 51, 151, 79)), ("to", (20, 60, 50, 75))]
-    targets, grid = targets_and_grid([mango_input(words)])
+    targets, grid = targets_and_grid([sided_input(words)])
     found = center_line_targets(targets, grid, 0.4)
     wanted = set()
     for (text, _), vertices in zip(words, targets[0].gt_masks.vertices.numpy(), strict=True):
@@ -71,7 +72,7 @@ def test_center_lines_are_shrunk_polygons():
 
 
 def test_padding_does_not_count():
-    items = [mango_input(FIRST), mango_input(SECOND, size=(64, 220))]
+    items = [sided_input(FIRST), sided_input(SECOND, size=(64, 220))]
     targets, grid = targets_and_grid(items)
     counts = center_line_targets(targets, grid, 0.4).counts
     assert grid.shape == (24, 56)
@@ -113,20 +114,20 @@ def test_cells_of_words(side):
 
 
 def test_dont_care_cells_do_not_count():
-    targets, grid = targets_and_grid([mango_input(FIRST)])
+    targets, grid = targets_and_grid([sided_input(FIRST)])
     cells = word_cells(targets, grid)
     ignored = (~cells.counts[0]).view(12, 12).nonzero()
     # (90, 50) to (150, 80) in cells of 13.3 x 8 pixels, by their middles.
     assert ignored[:, 1].min() == 7 and ignored[:, 1].max() == 10
     assert ignored[:, 0].min() == 6 and ignored[:, 0].max() == 9
     small = [("###", (90.5, 50.5, 92, 52))]
-    targets, grid = targets_and_grid([mango_input(small)])
+    targets, grid = targets_and_grid([sided_input(small)])
     assert (~word_cells(targets, grid).counts).sum() == 1
 
 
 def test_later_words_take_cells_from_earlier_ones():
     box = (10, 10, 60, 26)
-    targets, grid = targets_and_grid([mango_input([("one", box), ("two", box)])])
+    targets, grid = targets_and_grid([sided_input([("one", box), ("two", box)])])
     owner = word_cells(targets, grid).owner
     assert set(owner.unique().tolist()) == {NOBODY, 1}
     rows = Rows.of(targets)
@@ -137,7 +138,7 @@ def test_later_words_take_cells_from_earlier_ones():
 
 def test_a_word_whose_middle_is_taken_stands_in_its_nearest_cell():
     long, short = ("long", (0, 16, 160, 40)), ("be", (70, 22, 90, 32))
-    targets, grid = targets_and_grid([mango_input([long, short])], side=24)
+    targets, grid = targets_and_grid([sided_input([long, short])], side=24)
     owners = word_cells(targets, grid)
     cells = one_cell_each(Rows.of(targets), owners, grid)
     assert owners.owner[0, cells.number].tolist() == [0, 1]
@@ -148,7 +149,7 @@ def test_a_word_whose_middle_is_taken_stands_in_its_nearest_cell():
 
 
 def test_rows_of_all_cells_begin_with_no_word_left_out():
-    items = [mango_input(SECOND, seed=1), mango_input([]), mango_input(FIRST)]
+    items = [sided_input(SECOND, seed=1), sided_input([]), sided_input(FIRST)]
     targets, grid = targets_and_grid(items, side=40)
     rows, owners = Rows.of(targets), word_cells(targets, grid)
     one = one_cell_each(rows, owners, grid)
@@ -174,7 +175,7 @@ def test_rows_of_all_cells_begin_with_no_word_left_out():
 
 
 def test_another_cell_of_each_word_is_drawn():
-    items = [mango_input(SECOND, seed=1), mango_input([]), mango_input(FIRST)]
+    items = [sided_input(SECOND, seed=1), sided_input([]), sided_input(FIRST)]
     targets, grid = targets_and_grid(items, side=40)
     rows, owners = Rows.of(targets), word_cells(targets, grid)
     one = one_cell_each(rows, owners, grid)
@@ -194,7 +195,7 @@ def test_another_cell_of_each_word_is_drawn():
 
 @pytest.mark.parametrize("scale", [0.83, 0.5, 0.31])
 def test_cells_are_the_same_at_every_scale(scale):
-    items = [mango_input(FIRST, size=(93, 155)), mango_input(SECOND, size=(96, 160))]
+    items = [sided_input(FIRST, size=(93, 155)), sided_input(SECOND, size=(96, 160))]
     targets, grid = targets_and_grid(items, side=40)
     sizes = [tuple(round(scale * side) for side in target.image_size) for target in targets]
     smaller = scale_targets(targets, sizes)
@@ -229,7 +230,7 @@ def test_places_along_sides():
 
 def test_words_are_cut_into_slices():
     words = [("four", (8, 8, 72, 24)), ("i", (100, 40, 101, 41))]
-    targets, grid = targets_and_grid([mango_input([]), mango_input(words)])
+    targets, grid = targets_and_grid([sided_input([]), sided_input(words)])
     rows = Rows.of(targets)
     slices = slices_of(sides_of_targets(targets), rows.texts, rows.image_index, grid)
     seen = torch.zeros(2, 5, 24 * 40)

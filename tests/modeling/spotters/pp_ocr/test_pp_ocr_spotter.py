@@ -3,12 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from photo_spotter import FIRST, SECOND, photo_input, photo_spotter
-from tiny_spotter import make_input
+from photo_spotter import FIRST, SECOND, photo_spotter
+from tiny_spotter import make_input, sided_input
 
-from dld_d2.modeling.selection.views import scale_images
-from dld_d2.modeling.spotter_cost import SpotterCost
-from dld_d2.modeling.spotters.rescale import scale_targets
 from dld_d2.structures.vocabulary import Vocabulary
 
 
@@ -17,8 +14,8 @@ def spotter():
     return photo_spotter().eval()
 
 
-def test_rows_are_the_readable_words_alone_or_in_a_batch(spotter):
-    inputs = [photo_input(FIRST), photo_input(SECOND, seed=1)]
+def test_positions_go_with_the_shape_of_words(spotter):
+    inputs = [sided_input(FIRST), sided_input(SECOND, seed=1)]
     images, targets = spotter.preprocess(inputs)
     want = ("roi", "context", "score_map", "detection_loss")
     reading = spotter.recognize(images, targets, want)
@@ -31,26 +28,10 @@ def test_rows_are_the_readable_words_alone_or_in_a_batch(spotter):
     assert reading.features["roi"].shape == (3, 96, 12, 40)
     assert reading.features["score_map"].logits.shape == (2, 1, 96, 160)
     assert reading.features["detection_loss"].shape == (2,)
-    alone = spotter.recognize(*spotter.preprocess(inputs[1:]), want)
-    torch.testing.assert_close(alone.context[0], reading.context[2, :12], rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(
-        alone.negative_log_likelihood(), reading.negative_log_likelihood()[2:], rtol=1e-4, atol=1e-4
-    )
-
-
-def test_rows_line_up_between_scales(spotter):
-    images, targets = spotter.preprocess([photo_input(FIRST, size=(93, 155))])
-    targets = spotter.perturb(targets)
-    full = spotter.recognize(images, targets)
-    for scale in (0.3, 0.53, 0.8):
-        view = spotter.batch(scale_images(images, [scale]))
-        small = spotter.recognize(view, scale_targets(targets, view.image_sizes))
-        assert small.logits.shape == full.logits.shape
-        assert small.valid.equal(full.valid)
 
 
 def test_perturbed_regions_are_the_same_for_all_and_other_each_time(spotter):
-    _, targets = spotter.preprocess([photo_input(FIRST)])
+    _, targets = spotter.preprocess([sided_input(FIRST)])
     torch.manual_seed(0)
     first, second = spotter.perturb(targets)[0], spotter.perturb(targets)[0]
     words = ~targets[0].gt_ignore
@@ -62,7 +43,7 @@ def test_perturbed_regions_are_the_same_for_all_and_other_each_time(spotter):
 @pytest.mark.parametrize("part", ["detector", "recogniser"])
 def test_what_does_not_learn_has_neither_losses_nor_gradients(part):
     spotter = photo_spotter(MODEL__PP_OCR__LEARN=f"('{part}',)").train()
-    losses = spotter([photo_input(FIRST)])
+    losses = spotter([sided_input(FIRST)])
     detection = {"loss_score", "loss_border", "loss_binary"}
     assert set(losses) == (detection if part == "detector" else {"loss_rec"})
     sum(losses.values()).backward()
@@ -70,19 +51,6 @@ def test_what_does_not_learn_has_neither_losses_nor_gradients(part):
         name.split(".")[0] for name, value in spotter.named_parameters() if value.grad is not None
     }
     assert learnt == ({"detector"} if part == "detector" else {"recogniser", "decoder"})
-
-
-@pytest.mark.parametrize("words", [FIRST, FIRST[1:2], []], ids=["words", "don't care", "none"])
-def test_all_that_learns_has_a_gradient_whatever_is_in_a_batch(words):
-    spotter = photo_spotter().train()
-    losses = spotter([photo_input(words)])
-    assert set(losses) == {"loss_score", "loss_border", "loss_binary", "loss_rec"}
-    sum(losses.values()).backward()
-    without = [name for name, value in spotter.named_parameters() if value.grad is None]
-    assert without == []
-    assert all(torch.isfinite(loss) for loss in losses.values())
-    if words is not FIRST:
-        assert losses["loss_rec"] == 0
 
 
 def paint(spotter, monkeypatch, boxes, size, texts):
@@ -145,22 +113,18 @@ def test_an_image_without_words(spotter, monkeypatch):
     assert len(found) == 0 and found.pred_polygons == []
 
 
+def test_losses_of_detection_and_of_reading():
+    losses = photo_spotter().train()([sided_input(FIRST)])
+    assert set(losses) == {"loss_score", "loss_border", "loss_binary", "loss_rec"}
+
+
 def test_given_regions_are_read_as_in_training(spotter):
-    item = photo_input(FIRST)
+    item = sided_input(FIRST)
     output = spotter([item])
     (texts,) = spotter.read_regions([item], output)
     reading = spotter.recognize(*spotter.preprocess([item]))
     classes, _ = spotter.decoder.greedy(reading.context, 32)
     assert texts == [spotter.vocabulary.decode(row).strip() for row in classes.tolist()]
-
-
-def test_cost_grows_with_the_area_and_with_words(spotter):
-    meter = SpotterCost(spotter)
-    full, half = meter.table(736, 1312), meter.table(736, 1312, scale=0.5)
-    assert 0.2 < half.published / full.published < 0.3
-    assert meter.table(736, 1312, num_regions=10).total > full.total
-    names = {part.name for part in full.parts}
-    assert names >= {"backbone", "neck", "score map", "recogniser"}
 
 
 def test_ground_truth_without_sides_is_refused(spotter):

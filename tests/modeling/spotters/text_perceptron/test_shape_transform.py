@@ -5,7 +5,7 @@ import math
 import pytest
 import torch
 import torch.nn.functional as F
-from perceptron import perceptron_input
+from tiny_spotter import sided_input
 
 from dld_d2.modeling.recognition.regions import jitter_targets
 from dld_d2.modeling.spotters.text_perceptron.shape_transform import ShapeTransform, spline_matrix
@@ -138,7 +138,7 @@ def test_only_the_map_gets_a_gradient_and_degenerate_words_are_finite():
 
 
 def test_regions_move_with_their_jitter_and_stay_in_the_image():
-    target = perceptron_input([("to", (20, 40, 60, 50)), ("be", (150, 80, 160, 96))])["instances"]
+    target = sided_input([("to", (20, 40, 60, 50)), ("be", (150, 80, 160, 96))])["instances"]
     exact = SideRegions.from_targets([target])
     torch.testing.assert_close(exact.boxes, target.gt_boxes.tensor)
     (jittered,) = jitter_targets([target], 0.4)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import shapely
 import torch
-from perceptron import perceptron_input, scenes
+from perceptron import scenes
+from tiny_spotter import sided_input
 
 from dld_d2.modeling.spotters.rescale import scale_targets
 from dld_d2.modeling.spotters.text_perceptron.cells import RULES
@@ -25,7 +26,7 @@ def curved(x0, x1, y, height, bend):
 
 def target_of(sides, ignored=(), size=SIZE):
     """Targets with words of these sides, and don't-care boxes."""
-    item = perceptron_input([("to", (0, 0, 1, 1))] * len(sides) + [("###", b) for b in ignored])
+    item = sided_input([("to", (0, 0, 1, 1))] * len(sides) + [("###", b) for b in ignored])
     target = item["instances"]
     scale = torch.tensor([size[1], size[0]])
     for row, side in enumerate(sides):

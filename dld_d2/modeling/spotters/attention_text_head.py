@@ -19,7 +19,7 @@ from dld_d2.modeling.recognition.encoder import ContextEncoder, SequenceEncoder
 from dld_d2.modeling.recognition.reading import Reading, Transcripts
 from dld_d2.modeling.recognition.regions import Regions, jitter_targets
 from dld_d2.modeling.recognition.roi_masking import RoIMasking
-from dld_d2.modeling.spotters.mask_rcnn.text_head import ROI_TEXT_HEAD_REGISTRY, ROITextHead
+from dld_d2.modeling.spotters.text_head import ROI_TEXT_HEAD_REGISTRY, ROITextHead
 from dld_d2.structures.vocabulary import Vocabulary
 
 __all__ = ["AttentionTextHead", "recognition_loss"]

@@ -1,14 +1,14 @@
-"""The one-stage spotter with a few thousand parameters, and inputs for it, for tests."""
+"""The one-stage spotter with a few thousand parameters."""
 
 import torch
 from detectron2.modeling import build_model
 from detectron2.structures import ImageList
-from tiny_spotter import CONFIGS, make_input
+from tiny_spotter import CONFIGS
 
 from dld_d2.data.mapper import TextDatasetMapper
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.spotters.mango.grid import grid_of
-from dld_d2.structures.sides import sides_of
+from dld_d2.modeling.spotters.mango.targets import center_line_targets, word_cells
 from dld_d2.synthetic.dataset import SyntheticDataset
 
 FIRST = [("Hello", (10, 10, 60, 26)), ("###", (90, 50, 150, 80)), ("to", (20, 60, 50, 75))]
@@ -42,16 +42,6 @@ def mango_spotter(**changes):
     return build_model(mango_cfg(**changes))
 
 
-def mango_input(words, size=(96, 160), seed=0):
-    """As `make_input`, with the sides of words."""
-    item = make_input(words, size, seed)
-    target = item["instances"]
-    sides = torch.from_numpy(sides_of(list(target.gt_masks.vertices.numpy()))).float()
-    sides = sides / torch.tensor([size[1], size[0]])
-    target.gt_sides = torch.where(target.gt_ignore[:, None, None], 0.0, sides)
-    return item
-
-
 def targets_and_grid(items, side=12, over="image", shape=None):
     """Ground truth of inputs, and the grid over them."""
     images = ImageList.from_tensors([item["image"].float() for item in items], 32)
@@ -65,3 +55,22 @@ def scenes(number, short_side=512):
     mapper = TextDatasetMapper(mango_cfg(INPUT__MIN_SIZE_TEST=short_side), is_train=False)
     data = SyntheticDataset(number, seed=11)
     return [mapper(data[index]) for index in range(number)]
+
+
+def sure_mango(spotter):
+    """With weights such that different words look different."""
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        spotter.reader.attention.kernel.weight.normal_(std=0.5, generator=generator)
+        spotter.reader.decoder.layers[-1].weight.mul_(20)
+
+
+def perfect_mango(monkeypatch, spotter, images, targets):
+    """Let it see what it is to learn of where words are, on a grid that tells them apart."""
+    monkeypatch.setattr(spotter.options, "grid_size", 24)
+    shape = tuple(side // 4 for side in images.tensor.shape[-2:])
+    grid = grid_of(images, side=24, shape=shape, over="image")
+    lines = center_line_targets(targets, grid, spotter.options.shrink_ratio).wanted
+    category = (word_cells(targets, grid).owner >= 0).view(-1, 24, 24)
+    monkeypatch.setattr(spotter.center_line, "forward", lambda features: 20.0 * lines - 10)
+    monkeypatch.setattr(spotter.category, "forward", lambda sampled: 20.0 * category - 10)
