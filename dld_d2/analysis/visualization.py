@@ -15,7 +15,15 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-__all__ = ["PALETTE", "DrawnWord", "LegendEntry", "add_legend", "draw_words", "side_by_side"]
+__all__ = [
+    "PALETTE",
+    "DrawnWord",
+    "LegendEntry",
+    "add_legend",
+    "as_seen",
+    "draw_words",
+    "side_by_side",
+]
 
 # Okabe and Ito's colours (RGB), which people with any common colour blindness tell apart.
 PALETTE: dict[str, tuple[int, int, int]] = {
@@ -189,6 +197,21 @@ def side_by_side(images: Sequence[np.ndarray], titles: Sequence[str] = ()) -> np
     spacer = np.full((columns[0].shape[0], gap, 3), 255, dtype=np.uint8)
     joined = [part for column in columns for part in (column, spacer)][:-1]
     return np.concatenate(joined, axis=1)
+
+
+def as_seen(image: np.ndarray, scale: float) -> np.ndarray:
+    """An image as coarse as it is at a scale, at its own size.
+
+    Args:
+        image: (H, W, 3) uint8.
+        scale: of its sides; from 1 on it stays as it is.
+    """
+    height, width = image.shape[:2]
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
 def _check_image(image: np.ndarray) -> None:
