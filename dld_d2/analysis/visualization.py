@@ -134,7 +134,7 @@ def add_legend(image: np.ndarray, entries: Sequence[LegendEntry]) -> np.ndarray:
     width."""
     _check_image(image)
     width = image.shape[1]
-    font = _font(_font_size(image))
+    font = label_font(_font_size(image))
     swatch = font.size
     rows: list[list[tuple[LegendEntry, float]]] = [[]]
     x = 0.0
@@ -248,7 +248,7 @@ def _hatch(canvas: np.ndarray, polygon: np.ndarray, color: tuple[int, int, int])
 
 
 def _title(text: str, image: np.ndarray) -> np.ndarray:
-    font = _font(_font_size(image))
+    font = label_font(_font_size(image))
     picture = Image.new("RGB", (image.shape[1], 2 * font.size), (255, 255, 255))
     ImageDraw.Draw(picture).text((font.size / 2, font.size), text, (0, 0, 0), font, anchor="lm")
     return np.asarray(picture)[:, :, ::-1]
@@ -259,7 +259,7 @@ def _font_size(image: np.ndarray) -> int:
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def label_font(size: int) -> ImageFont.FreeTypeFont:
     # matplotlib carries DejaVu Sans, which has the Latin, Greek, Cyrillic, Arabic and Hebrew
     # scripts, so that labels look alike on every machine.
     import matplotlib
@@ -275,7 +275,7 @@ def _draw_labels(
     if not labelled:
         return canvas
     total, labelled = len(labelled), labelled[:MAX_LABELS]
-    font = _font(_font_size(canvas))
+    font = label_font(_font_size(canvas))
     pad = max(2, font.size // 6)
     ascent, descent = font.getmetrics()
     extents = [np.concatenate([p.min(axis=0), p.max(axis=0)]) for p in polygons]

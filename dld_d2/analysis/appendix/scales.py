@@ -10,7 +10,13 @@ import torch
 
 from dld_d2.distillation.text_size import word_heights
 
-__all__ = ["ScaleShares", "heights_by_scale", "polygon_heights", "scale_shares"]
+__all__ = [
+    "ScaleShares",
+    "bias_of_larger_scale",
+    "heights_by_scale",
+    "polygon_heights",
+    "scale_shares",
+]
 
 
 class ScaleShares(NamedTuple):
@@ -74,3 +80,23 @@ def heights_by_scale(
         scale: np.concatenate([heights[image] for image, s in chosen.items() if s == scale])
         for scale in sorted(set(chosen.values()))
     }
+
+
+def bias_of_larger_scale(
+    logits: np.ndarray, relative_cost: np.ndarray, chosen: np.ndarray
+) -> np.ndarray:
+    """Cost biases below which images get a dearer scale than they have.
+
+    Args:
+        logits: (N, k), of the selector.
+        relative_cost: (k,), of the candidates.
+        chosen: (N,) integers, the best by logits - b * relative_cost at the present bias b.
+
+    Returns:
+        (N,) float64, at most b; -inf for images that have the dearest scale.
+    """
+    rows = np.arange(len(logits))
+    gain = logits - logits[rows, chosen][:, None].astype(np.float64)
+    dearer = relative_cost[None] - relative_cost[chosen][:, None].astype(np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(dearer > 0, gain / dearer, -np.inf).max(axis=1)
