@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 from dld_d2.analysis.appendix.choices import (
     draw_by_scale,
@@ -10,7 +11,13 @@ from dld_d2.analysis.appendix.choices import (
     smaller_without_loss,
 )
 from dld_d2.analysis.appendix.outcomes import WordPair
-from dld_d2.analysis.appendix.scales import heights_by_scale, polygon_heights, scale_shares
+from dld_d2.analysis.appendix.scales import (
+    bias_of_larger_scale,
+    heights_by_scale,
+    polygon_heights,
+    scale_shares,
+)
+from dld_d2.modeling.selection.selector import select
 
 
 def pair(image, first, second, index=0):
@@ -73,3 +80,22 @@ def test_heights_of_words():
     found = heights_by_scale({"a": 0.3, "b": 0.8, "c": 0.3}, heights)
     assert list(found) == [0.3, 0.8]
     assert found[0.3].tolist() == [1, 2, 5] and found[0.8].tolist() == []
+
+
+def test_bias_of_larger_scale_is_where_the_choice_grows():
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(50, 4)).astype(np.float32)
+    cost = np.array([0.1, 0.25, 0.4, 0.7], dtype=np.float32)
+
+    def choice(bias):
+        return select(torch.from_numpy(logits), bias, torch.from_numpy(cost)).numpy()
+
+    for bias in (0.0, 1.5):
+        chosen = choice(bias)
+        limits = bias_of_larger_scale(logits, cost, chosen)
+        assert (limits <= bias + 1e-6).all()
+        assert (np.isinf(limits) == (chosen == 3)).all()
+        for image in np.flatnonzero(chosen < 3):
+            assert choice(limits[image] - 1e-3)[image] > chosen[image]
+            between = np.linspace(limits[image] + 1e-4, bias, 5)
+            assert all(choice(float(b))[image] == chosen[image] for b in between)

@@ -3,8 +3,16 @@
 import numpy as np
 import pytest
 import torch
+from detectron2.data import DatasetCatalog
 
-from dld_d2.analysis.appendix.features import DISTANCES, mean_distances, word_distances
+from dld_d2.analysis.appendix.features import (
+    DISTANCES,
+    mean_distances,
+    word_distances,
+    word_features,
+)
+from dld_d2.data.mapper import TextDatasetMapper
+from dld_d2.deployment.predictor import TextSpotter
 from dld_d2.evaluation.bootstrap import mean_intervals
 
 
@@ -50,3 +58,30 @@ def test_intervals_equal_a_bootstrap_by_hand():
     np.testing.assert_allclose(found[:, 1:].T, np.quantile(means, [0.025, 0.975], axis=0))
     with pytest.raises(ValueError, match="each with a word"):
         mean_intervals(sums, 0 * numbers, 10)
+
+
+def test_features_of_a_spotter_are_those_of_its_readable_words():
+    spotter = TextSpotter.pretrained("tiny_teacher", device="cpu")
+    item = DatasetCatalog.get("synthetic_test")[0]
+    mapper = TextDatasetMapper(
+        is_train=False,
+        augmentations=[],
+        image_format="BGR",
+        vocabulary=spotter.model.vocabulary,
+        max_length=spotter.model.max_length,
+    )
+    inputs = [mapper(item)]
+    full, half, again = (
+        word_features(spotter.model, inputs, scale, ("roi", "context")) for scale in (1, 0.5, 1)
+    )
+    number = int(inputs[0]["instances"].gt_readable.sum())
+    assert number > 1
+    for name, rows in full.items():
+        assert rows.shape == half[name].shape and len(rows) == number
+        torch.testing.assert_close(rows, again[name])
+        relative = word_distances(rows, half[name])[:, 3]
+        assert (relative > 0.05).all() and (relative < 2).all()
+    images, targets = spotter.model.preprocess(inputs)
+    with torch.no_grad():
+        reading = spotter.model.recognize(images, targets, want=("roi",))
+    torch.testing.assert_close(reading.features["roi"], full["roi"])

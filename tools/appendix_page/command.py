@@ -29,11 +29,12 @@ from detectron2.data import DatasetCatalog
 
 import dld_d2
 from appendix_page.accuracy import accuracy
-from appendix_page.budget import budget, heights, image_list, remedies
+from appendix_page.budget import budget, remedies
 from appendix_page.evaluations import Evaluations
 from appendix_page.feature_items import Found, figure_a5_or_a6, table_a2
 from appendix_page.feature_study import study_features
 from appendix_page.galleries import figure_a1, figure_a2, figure_a3, figure_a4, figure_a7
+from appendix_page.images import heights, image_list
 from appendix_page.item import Item, Missing
 from appendix_page.page import PageData, Section, build_page, write_files
 from appendix_page.settings import Settings, open_settings
@@ -88,12 +89,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name in arguments.dataset:
         open_text_dataset(cfg, name)
     settings = open_settings(arguments)
+    match_iou = (settings.vanilla.cfg or cfg).TEST.MATCH_IOU
     arguments.output.mkdir(parents=True, exist_ok=True)
     studies, at_scales, features = [], [], []
     for name in arguments.dataset:
         part = register_part(name, arguments.images) if arguments.images else name
         evaluations = Evaluations(
-            part, name, read_truth(part), arguments.output / "evaluations", cfg.TEST.MATCH_IOU
+            part, name, read_truth(part), arguments.output / "evaluations", match_iou
         )
         studies.append(settings.study(name, DatasetCatalog.get(part), evaluations))
         if arguments.every_scale:

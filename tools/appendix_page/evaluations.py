@@ -157,6 +157,13 @@ class Evaluations:
             ious=self._iou,
         )
         by_name = {record["image"]: record for record in image_records(report, report.case())}
+        for image in self._truth:
+            told, number = _num_words(images[image]), by_name[names[image]]["counts"]["num_gt_care"]
+            if told not in (None, number):
+                raise UsageError(
+                    f"{folder}: was scored with {told} words in image {image!r}, and the data set "
+                    f"has {number}; evaluate the model again"
+                )
         sides = (None, None)
         if source.cfg is not None:
             limits = at_resolution_of(source.cfg, self._whole).INPUT
@@ -196,6 +203,12 @@ def _fixed(source: Source, scale: float) -> DynamicSpotter:
         scales=(scale,),
         relative_cost=torch.tensor([scale**2]),
     ).eval()
+
+
+def _num_words(image: Mapping[str, Any]) -> int | None:
+    """Words that count, by `results.json`; None if it does not tell."""
+    counts = next((c for k, c in image.get("counts", {}).items() if k.startswith("e2e_")), None)
+    return None if counts is None else counts[Counts._fields.index("num_gt_care")]
 
 
 def _without_folder(cfg: CfgNode) -> str:
