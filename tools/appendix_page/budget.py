@@ -91,8 +91,11 @@ def larger_scale_biases(study: Study, selection: Selection) -> np.ndarray:
 
 def _curve(logits: torch.Tensor, selection: Selection) -> tuple[np.ndarray, ...]:
     """Biases, mean costs, and (points, k) shares."""
-    ends = [_of_cost(logits, selection, cost) for cost in _reach(selection)]
-    low, high = sorted([*(bias for bias, _ in ends), selection.cost_bias])[::2]
+    ends = [
+        choose_cost_bias(logits, selection.relative_cost, cost).cost_bias
+        for cost in _reach(selection)
+    ]
+    low, _, high = sorted([*ends, selection.cost_bias])
     room = 0.05 * max(high - low, 1.0)
     biases = np.linspace(low - room, high + room, _POINTS)
     choices = [select(logits, float(bias), selection.relative_cost) for bias in biases]
@@ -121,11 +124,6 @@ def _budget_table(logits: torch.Tensor, selection: Selection) -> Table:
 
 def _reach(selection: Selection) -> tuple[float, float]:
     return selection.relative_cost.min().item(), selection.relative_cost.max().item()
-
-
-def _of_cost(logits: torch.Tensor, selection: Selection, cost: float) -> tuple[float, float]:
-    found = choose_cost_bias(logits, selection.relative_cost, cost)
-    return found.cost_bias, found.mean_cost
 
 
 def _plot_budget(curve: tuple[np.ndarray, ...], selection: Selection) -> bytes:

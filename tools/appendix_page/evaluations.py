@@ -201,7 +201,7 @@ def _fixed(source: Source, scale: float) -> DynamicSpotter:
         spotter=source.spotter,
         policy=FixedScale(0, 1),
         scales=(scale,),
-        relative_cost=torch.tensor([scale**2]),
+        relative_cost=torch.tensor([scale**2], device=source.spotter.device),
     ).eval()
 
 

@@ -46,7 +46,9 @@ class Settings:
             lines.append(("vanilla at the low scale", f"{self.vanilla.label} at {self.low:g}"))
         if self.skd_only is not None:
             text = f"{self.skd_only.label}, a student that reads all images at one scale"
-            if self.skd_only.chooses:
+            if self._held and not self.skd_only.chooses:
+                text = f"{self.skd_only.label}, with all images at {self.low:g}"
+            elif self._held:
                 text = (
                     f"the student of {self.skd_only.label}, whose selector is not asked: all "
                     f"images at {self.low:g}. It did not learn at that scale alone"
@@ -74,9 +76,16 @@ class Settings:
             vanilla_low = evaluations.of(self.vanilla, low)
         skd_only = None
         if self.skd_only is not None:
-            chooses = self.skd_only.chooses
-            skd_only = _at(evaluations.of(self.skd_only, low if chooses else None), low)
+            skd_only = _at(evaluations.of(self.skd_only, low if self._held else None), low)
         drs_only = evaluations.of(self.drs_only) if self.drs_only is not None else None
+        dld = [_named("DLD", evaluations.of(source)) for source in self.dld]
+        if self.selection is not None:
+            other = sorted({*dld[0].scales.values()} - {*self.selection.scales})
+            if other:
+                raise UsageError(
+                    f"{self.dld[0].label}: its evaluation on {name} has the scale {other[0]:g}, "
+                    "which the model does not know; evaluate it again"
+                )
         return Study(
             name=name,
             items=items,
@@ -85,9 +94,15 @@ class Settings:
             vanilla_low=_named("vanilla", vanilla_low),
             skd_only=_named("SKD-only", skd_only),
             drs_only=_named("DRS-only", drs_only),
-            dld=[_named("DLD", evaluations.of(source)) for source in self.dld],
+            dld=dld,
             logits=self._logits(items),
         )
+
+    @property
+    def _held(self) -> bool:
+        """Whether the SKD-only student is held at the low scale, which is not its own."""
+        source = self.skd_only
+        return source is not None and source.model is not None and not source.keeps_scale
 
     @property
     def selection(self) -> Selection | None:

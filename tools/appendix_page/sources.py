@@ -14,7 +14,7 @@ from dld_d2.deployment.predictor import TextSpotter
 from dld_d2.deployment.pretrained import find_model
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
-from dld_d2.modeling.selection.policies import DynamicScale
+from dld_d2.modeling.selection.policies import DynamicScale, FixedScale
 from dld_d2.modeling.spotters.contract import Spotter
 
 __all__ = ["Source", "open_source"]
@@ -42,6 +42,15 @@ class Source:
     def spotter(self) -> Spotter | None:
         """Without what chooses its scale."""
         return self.model.spotter if isinstance(self.model, DynamicSpotter) else self.model
+
+    @property
+    def keeps_scale(self) -> bool:
+        """Whether the model, as it is, reads all images at a scale below full resolution."""
+        return (
+            isinstance(self.model, DynamicSpotter)
+            and isinstance(self.model.policy, FixedScale)
+            and self.model.scales[self.model.policy.index] < 1
+        )
 
     @property
     def chooses(self) -> bool:
