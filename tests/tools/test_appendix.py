@@ -20,6 +20,7 @@ from appendix_page.galleries import figure_a1, figure_a2, figure_a3, figure_a4, 
 from appendix_page.images import heights, image_list
 from appendix_page.item import Cell, Missing, Table
 from appendix_page.page import PageData, Section, build_page, write_files
+from appendix_page.settings import check_low_scale
 from appendix_page.sheet import sheet
 from appendix_page.sources import Source, open_source
 from appendix_page.study import Study, register_part
@@ -29,9 +30,12 @@ from page_structure import Structure
 
 from dld_d2.analysis.appendix.features import word_distances
 from dld_d2.data import register_text_dataset
+from dld_d2.deployment.predictor import TextSpotter
 from dld_d2.evaluation import evaluate
 from dld_d2.evaluation.details import image_records
 from dld_d2.evaluation.submission import write_submission
+from dld_d2.modeling.dynamic_spotter import DynamicSpotter
+from dld_d2.modeling.selection.policies import FixedScale
 from dld_d2.structures.errors import UsageError
 from dld_d2.structures.word import Word
 
@@ -414,3 +418,20 @@ class TestCommand:
         call = ["--dataset", "synthetic_test", "--images", "1", "--vanilla", "tiny_teacher"]
         assert main([*call, "--dld", "tiny_teacher", "--output", str(tmp_path)]) == 2
         assert "--dld tiny_teacher has no selector" in capfd.readouterr().err
+
+    def test_a_student_of_another_scale_than_the_low_one(self):
+        spotter = TextSpotter.pretrained("tiny_teacher", device="cpu").model
+
+        def student(index):
+            policy, cost = FixedScale(index, 2), torch.tensor([0.16, 1.0])
+            model = DynamicSpotter(
+                spotter=spotter, policy=policy, scales=(0.4, 1.0), relative_cost=cost
+            )
+            return Source("s", "", None, model, None)
+
+        assert student(0).keeps_scale and not student(1).keeps_scale
+        assert student(0).spotter is spotter and not student(0).chooses
+        check_low_scale(student(0), 0.4)
+        check_low_scale(student(1), 0.5)
+        with pytest.raises(UsageError, match=r"say --low-scale 0\.4"):
+            check_low_scale(student(0), 0.5)

@@ -83,7 +83,7 @@ def _confusion(scales: Sequence[float], chosen: np.ndarray, needed: np.ndarray) 
         here = needed[chosen == scale]
         numbers = [str(int(np.sum(here == place))) for place in range(len(scales))]
         rows.append([f"got {scale:g}", *numbers, str(len(here))])
-    return Table(["images", *(f"needed {scale:g}" for scale in scales), "all"], rows)
+    return Table(["needed", *(f"{scale:g}" for scale in scales), "all"], rows)
 
 
 def _plot(study: Study, selection: Selection, counts: np.ndarray) -> bytes:

@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 
 from appendix_page.budget import Selection
@@ -14,9 +15,10 @@ from appendix_page.sources import Source, open_source
 from appendix_page.study import Study
 from dld_d2.commands.console import progress
 from dld_d2.commands.errors import UsageError
+from dld_d2.data.resolution import at_resolution_of
 from dld_d2.deployment.predictor import TextSpotter
 
-__all__ = ["Settings", "open_settings"]
+__all__ = ["Settings", "check_low_scale", "open_settings"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +97,7 @@ class Settings:
             skd_only=_named("SKD-only", skd_only),
             drs_only=_named("DRS-only", drs_only),
             dld=dld,
-            logits=self._logits(items),
+            logits=self._logits(name, items),
         )
 
     @property
@@ -114,10 +116,11 @@ class Settings:
             first.model.scales, first.model.relative_cost.cpu(), first.model.policy.cost_bias
         )
 
-    def _logits(self, items: Sequence[dict]):
+    def _logits(self, name: str, items: Sequence[dict]) -> np.ndarray | None:
         if self.selection is None:
             return None
-        spotter = TextSpotter(self.dld[0].cfg, model=self.dld[0].model)
+        first = self.dld[0]
+        spotter = TextSpotter(at_resolution_of(first.cfg, name), model=first.model)
         images = (
             item["read_image"]("BGR") if "read_image" in item else item["file_name"]
             for item in items
@@ -134,7 +137,8 @@ def open_settings(arguments: argparse.Namespace) -> Settings:
     """Those of the command line.
 
     Raises:
-        UsageError: if a student of --dld does not choose, and as `open_source`.
+        UsageError: if a student of --dld does not choose, or that of --skd-only has another scale
+            than the low one, and as `open_source`.
     """
 
     def opened(text: str | None) -> Source | None:
@@ -154,7 +158,22 @@ def open_settings(arguments: argparse.Namespace) -> Settings:
                 f"--dld {source.label} has no selector: it reads every image at one scale; such a "
                 "student is for --skd-only"
             )
+    check_low_scale(settings.skd_only, arguments.low_scale)
     return settings
+
+
+def check_low_scale(skd_only: Source | None, low: float) -> None:
+    """
+    Raises:
+        UsageError: if a student has a scale of its own that is not the low one.
+    """
+    if skd_only is not None and skd_only.keeps_scale:
+        scale = skd_only.model.scales[skd_only.model.policy.index]
+        if scale != low:
+            raise UsageError(
+                f"--skd-only {skd_only.label} reads at scale {scale:g}, and the low scale is "
+                f"{low:g}; say --low-scale {scale:g}"
+            )
 
 
 def _named(role: str, evaluation: Evaluation | None) -> Evaluation | None:
