@@ -15,7 +15,7 @@ from appendix_page.budget import Selection, budget, remedies
 from appendix_page.command import main
 from appendix_page.evaluations import Evaluation, Evaluations
 from appendix_page.feature_items import figure_a5_or_a6, table_a2
-from appendix_page.feature_study import FeatureStudy, _Keeper
+from appendix_page.feature_study import FeatureStudy, _add, _Keeper
 from appendix_page.galleries import figure_a1, figure_a2, figure_a3, figure_a4, figure_a7
 from appendix_page.images import heights, image_list
 from appendix_page.item import Cell, Missing, Table
@@ -240,6 +240,18 @@ class TestFeatures:
         item = figure_a5_or_a6("roi", [study], [{"roi": found}], "SKD-only (s)")
         assert item.key == "figure_a5" and "9 words" in item.body and "SKD-only (s)" in item.body
         assert figure_a5_or_a6("context", [study], [{"context": "why"}], "").why == "why"
+
+    def test_features_of_several_sizes_have_distances_and_no_plane(self, study):
+        found, places = FeatureStudy(), [(0, 0)]
+        for width in (3, 3, 5):
+            rows = {("vanilla", at): torch.ones(1, 2, width) for at in ("high", "low")}
+            _add(found, rows, places)
+        assert len(found.distances["vanilla, high and low"]) == 3 and not found.clouds
+        assert cells(table_a2([study], [{"roi": found}], 0.5))[0][2] == "3"
+        plane = figure_a5_or_a6("roi", [study], [{"roi": found}], "")
+        assert isinstance(plane, Missing) and "differ in size" in plane.why
+        with pytest.raises(UsageError, match="different sizes: 1 x 2 x 3 and 1 x 2 x 5"):
+            _add(FeatureStudy(), rows | {("vanilla", "high"): torch.ones(1, 2, 3)}, places)
 
     def test_words_are_drawn_evenly(self):
         hits = np.zeros(12)

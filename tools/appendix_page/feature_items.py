@@ -91,8 +91,11 @@ def figure_a5_or_a6(
         if isinstance(result, str):
             reasons.append(result)
             continue
+        if result.no_plane:
+            reasons.append(result.no_plane)
+            continue
         clouds = {who: np.array(rows) for who, rows in result.clouds.items()}
-        if len(clouds["vanilla", "high"]) < 2:
+        if len(clouds.get(("vanilla", "high"), ())) < 2:
             reasons.append(f"{study.name} has fewer than two words that can be read")
             continue
         plot, told = _plot(clouds, student)

@@ -39,10 +39,12 @@ class FeatureStudy:
         distances: pair of `PAIRS` -> for each image what `word_distances` gives.
         clouds: ("vanilla" or "student", "high" or "low") -> (N, D) float16, of words that were
             drawn at random, the same for all.
+        no_plane: why there are no clouds; empty if there are.
     """
 
     distances: dict[str, list[np.ndarray]] = field(default_factory=dict)
     clouds: dict[tuple[str, str], list[np.ndarray]] = field(default_factory=dict)
+    no_plane: str = ""
 
 
 def study_features(
@@ -136,11 +138,15 @@ def _add(
         if (second, other) in rows and (first, at) in rows:
             distances = word_distances(rows[first, at], rows[second, other])
             study.distances.setdefault(pair, []).append(distances)
+    if study.no_plane:
+        return
     for key, row in rows.items():
         kept = study.clouds.setdefault(key, [])
         flat = row.flatten(1).half().numpy()
         if kept and len(flat) and kept[0].shape != flat[0].shape:
-            raise UsageError("the features of words differ in size, so that no plane holds them")
+            study.clouds.clear()
+            study.no_plane = "the features of words differ in size, so that no plane holds them"
+            return
         for word, place in places:
             if place == len(kept):
                 kept.append(flat[word])
