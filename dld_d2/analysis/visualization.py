@@ -22,6 +22,7 @@ __all__ = [
     "add_legend",
     "as_seen",
     "draw_words",
+    "label_font",
     "side_by_side",
 ]
 
@@ -260,6 +261,7 @@ def _font_size(image: np.ndarray) -> int:
 
 @lru_cache(maxsize=8)
 def label_font(size: int) -> ImageFont.FreeTypeFont:
+    """What labels are written in, `size` in pixels."""
     # matplotlib carries DejaVu Sans, which has the Latin, Greek, Cyrillic, Arabic and Hebrew
     # scripts, so that labels look alike on every machine.
     import matplotlib
