@@ -21,8 +21,10 @@ __all__ = [
     "DrawnWord",
     "LegendEntry",
     "add_legend",
+    "as_seen",
     "below_each_other",
     "draw_words",
+    "label_font",
     "side_by_side",
 ]
 
@@ -135,7 +137,7 @@ def add_legend(image: np.ndarray, entries: Sequence[LegendEntry]) -> np.ndarray:
     width."""
     _check_image(image)
     width = image.shape[1]
-    font = _font(_font_size(image))
+    font = label_font(_font_size(image))
     swatch = font.size
     rows: list[list[tuple[LegendEntry, float]]] = [[]]
     x = 0.0
@@ -214,6 +216,21 @@ def below_each_other(images: Sequence[np.ndarray]) -> np.ndarray:
     )
 
 
+def as_seen(image: np.ndarray, scale: float) -> np.ndarray:
+    """An image as coarse as it is at a scale, at its own size.
+
+    Args:
+        image: (H, W, 3) uint8.
+        scale: of its sides; from 1 on it stays as it is.
+    """
+    height, width = image.shape[:2]
+    if scale >= 1:
+        return image
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
+    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)
+
+
 def _check_image(image: np.ndarray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
         raise ValueError(
@@ -248,7 +265,7 @@ def _hatch(canvas: np.ndarray, polygon: np.ndarray, color: tuple[int, int, int])
 
 
 def _title(text: str, width: int, font_size: int) -> np.ndarray:
-    font = _font(font_size)
+    font = label_font(font_size)
     picture = Image.new("RGB", (width, 2 * font.size), (255, 255, 255))
     ImageDraw.Draw(picture).text((font.size / 2, font.size), text, (0, 0, 0), font, anchor="lm")
     return np.asarray(picture)[:, :, ::-1]
@@ -259,7 +276,8 @@ def _font_size(image: np.ndarray) -> int:
 
 
 @lru_cache(maxsize=8)
-def _font(size: int) -> ImageFont.FreeTypeFont:
+def label_font(size: int) -> ImageFont.FreeTypeFont:
+    """What labels are written in, `size` in pixels."""
     # matplotlib carries DejaVu Sans, which has the Latin, Greek, Cyrillic, Arabic and Hebrew
     # scripts, so that labels look alike on every machine. Without it, as where networks are run
     # without PyTorch, Pillow's own font has the Latin letters.
@@ -277,7 +295,7 @@ def _draw_labels(
     if not labelled:
         return canvas
     total, labelled = len(labelled), labelled[:MAX_LABELS]
-    font = _font(_font_size(canvas))
+    font = label_font(_font_size(canvas))
     pad = max(2, font.size // 6)
     ascent, descent = font.getmetrics()
     extents = [np.concatenate([p.min(axis=0), p.max(axis=0)]) for p in polygons]

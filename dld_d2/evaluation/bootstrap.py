@@ -67,8 +67,34 @@ def spotting_difference(
     return (float(difference), *_percentiles(resampled[0] - resampled[1], level))
 
 
+def mean_intervals(
+    sums: np.ndarray, numbers: np.ndarray, repeats: int, seed: int = 0, level: float = 0.95
+) -> np.ndarray:
+    """Means over the words of a set, with percentile intervals of the bootstrap over images.
+
+    Args:
+        sums: (I, K), of K quantities over the words of each image, I >= 1.
+        numbers: (I,), of the words of each image, all at least 1.
+        repeats, seed, level: as for `hmean_intervals`.
+
+    Returns:
+        (K, 3): mean, and the two ends of its interval.
+
+    Raises:
+        ValueError: for no image, and for an image without words.
+    """
+    if len(sums) == 0 or np.min(numbers) < 1:
+        raise ValueError("a mean over words needs images, each with a word or more")
+    columns = np.column_stack([sums, numbers])
+    totals = _resampled_totals(columns, repeats, seed)
+    ends = np.quantile(
+        totals[:, :-1] / totals[:, -1:], [(1.0 - level) / 2.0, (1.0 + level) / 2.0], axis=0
+    )
+    return np.column_stack([sums.sum(axis=0) / np.sum(numbers), *ends])
+
+
 def _resampled_totals(counts: np.ndarray, repeats: int, seed: int) -> np.ndarray:
-    """(repeats, 5): sums over sets of images drawn with replacement."""
+    """(repeats, K): sums of the columns of (I, K) over sets of images drawn with replacement."""
     images = len(counts)
     generator = np.random.default_rng(seed)
     block = max(1, _WEIGHTS_IN_MEMORY // images)

@@ -13,6 +13,7 @@ from dld_d2.analysis.visualization import (
     LegendEntry,
     _place_labels,
     add_legend,
+    as_seen,
     below_each_other,
     draw_words,
     side_by_side,
@@ -168,3 +169,13 @@ def test_needs_neither_torch_nor_detectron2():
         "sys.exit(any(m in sys.modules for m in ('torch', 'detectron2')))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_an_image_as_seen_keeps_its_size_and_loses_what_is_small():
+    stripes = np.zeros((40, 60, 3), dtype=np.uint8)
+    stripes[:, ::2] = 255
+    half = as_seen(stripes, 0.5)
+    assert half.shape == stripes.shape
+    assert np.abs(half.astype(int) - 127).max() <= 1
+    assert as_seen(stripes, 1.2) is stripes
+    assert as_seen(stripes, 0.001).shape == stripes.shape

@@ -2,7 +2,6 @@
 
 import re
 from dataclasses import replace
-from html.parser import HTMLParser
 from types import SimpleNamespace
 
 import numpy as np
@@ -16,6 +15,7 @@ from demo_page.measure import MODELS, Reading, Scene, Sweep, read_scene
 from demo_page.page import PageData, build_page, headline
 from demo_page.photographs import Photograph, summary
 from demo_page.scores import CurvePoint, RegimeRow, Row, fixed_scales, score, slide, table_row
+from page_structure import Structure
 
 from dld_d2.deployment.result import SpottingResult, Word
 from dld_d2.evaluation import DONT_CARE, Lexicon
@@ -232,29 +232,6 @@ def data():
         versions="dld_d2 1",
         seconds=150.0,
     )
-
-
-class Structure(HTMLParser):
-    """Collects what the page refers to, and checks that elements are closed in order."""
-
-    def __init__(self, text):
-        super().__init__()
-        self.references, self.alts, self.open, self.tags = [], [], [], []
-        self.feed(text)
-
-    def handle_starttag(self, tag, attrs):
-        attrs = dict(attrs)
-        self.tags.append(tag)
-        self.references += [attrs[key] for key in ("src", "href", "srcset") if key in attrs]
-        if tag == "img":
-            self.alts.append(attrs["alt"])
-        if tag == "th":
-            assert attrs["scope"] in ("row", "col", "colgroup")
-        if tag not in ("meta", "link", "img", "br"):
-            self.open.append(tag)
-
-    def handle_endtag(self, tag):
-        assert self.open.pop() == tag
 
 
 class TestPage:

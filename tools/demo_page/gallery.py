@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import cv2
 import numpy as np
+from html_page.parts import jpeg
 
 from demo_page.measure import Reading, Scene, by_regime
-from dld_d2.analysis.visualization import DrawnWord, draw_words
+from dld_d2.analysis.visualization import DrawnWord, as_seen, draw_words
 from dld_d2.evaluation import DONT_CARE
 from dld_d2.evaluation.geometry import compute_overlaps
 from dld_d2.evaluation.protocol import END_TO_END, match_image, prepare_truth
@@ -25,7 +25,6 @@ __all__ = [
 ]
 
 _IOU = 0.5
-_JPEG_QUALITY = 85
 _ALIKE, _DIFFERENT = "sky", "vermilion"
 
 
@@ -179,25 +178,15 @@ def draw_reading(
         reading: of it.
         differs: indices of words in the colour of disagreement.
     """
-    image = _as_seen(image, reading.scale)
+    image = as_seen(image, reading.scale)
     words = [
         DrawnWord(word.polygon, word.text, color=_DIFFERENT if index in differs else _ALIKE)
         for index, word in enumerate(reading.words)
     ]
-    picture = draw_words(image, words)
-    return cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY])[1].tobytes()
+    return jpeg(draw_words(image, words))
 
 
 def _matches(first: Sequence[np.ndarray], second: Sequence[np.ndarray]) -> dict[int, int]:
     (overlaps,) = compute_overlaps([first], [second])
     match = match_image(overlaps, np.zeros(len(first), dtype=bool), _IOU)
     return dict(zip(match.gt_index.tolist(), match.det_index.tolist(), strict=True))
-
-
-def _as_seen(image: np.ndarray, scale: float) -> np.ndarray:
-    height, width = image.shape[:2]
-    if scale >= 1:
-        return image
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    small = cv2.resize(image, size, interpolation=cv2.INTER_AREA)
-    return cv2.resize(small, (width, height), interpolation=cv2.INTER_CUBIC)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import base64
 from html import escape
+
+from html_page.parts import image_html, scrolling
 
 from demo_page.gallery import Disagreement, Exhibit
 from demo_page.measure import Reading
@@ -45,15 +46,13 @@ def exhibit_html(exhibit: Exhibit, student: str) -> str:
 
 def picture_html(picture: bytes, reading: Reading, who: str) -> str:
     """A figure: JPEG with the words drawn, and what reading them took."""
-    encoded = base64.b64encode(picture).decode("ascii")
     texts = ", ".join(word.text for word in reading.words) or "nothing"
     caption = (
         f"{who}, scale {reading.scale:g}: {reading.published:.2f} GFLOPs, "
         f"{1000 * reading.seconds:.0f} ms"
     )
     return (
-        f'<figure><img src="data:image/jpeg;base64,{encoded}" '
-        f'alt="{escape(who)} reads: {escape(texts)}">'
+        f"<figure>{image_html(picture, 'jpeg', f'{who} reads: {texts}')}"
         f"<figcaption>{escape(caption)}</figcaption></figure>"
     )
 
@@ -71,13 +70,13 @@ def _disagreements(exhibit: Exhibit, student: str) -> str:
     )
     is_open = " open" if number <= _OPEN_UP_TO else ""
     plural = "" if number == 1 else "s"
-    return (
-        f"<details{is_open}><summary>{number} disagreement{plural}; {alike}</summary>\n"
-        f'<div class="scroll" role="region" tabindex="0" '
-        f'aria-label="Disagreements on {escape(exhibit.scene.image_id)}">'
+    table = (
         '<table><thead><tr><th scope="col">Written</th><th scope="col">Teacher</th>'
         f'<th scope="col">{escape(student)}</th></tr></thead>\n<tbody>\n{rows}\n</tbody></table>'
-        "</div></details>"
+    )
+    return (
+        f"<details{is_open}><summary>{number} disagreement{plural}; {alike}</summary>\n"
+        f"{scrolling(table, f'Disagreements on {exhibit.scene.image_id}')}</details>"
     )
 
 

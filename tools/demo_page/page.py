@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Sequence
 from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 from string import Template
+
+from html_page.parts import image_html, stylesheet
 
 from demo_page.fine_tune import FineTuning
 from demo_page.gallery import Exhibit
@@ -61,7 +62,7 @@ def build_page(data: PageData) -> str:
     """HTML without script and without reference to anything outside it."""
     template = Template((_FOLDER / "page.html").read_text(encoding="utf-8"))
     parts = {
-        "style": (_FOLDER / "page.css").read_text(encoding="utf-8").strip(),
+        "style": stylesheet(),
         "num_scales": str(len(data.scales)),
         "num_images": str(data.num_images),
         "num_words": str(data.num_words),
@@ -71,8 +72,8 @@ def build_page(data: PageData) -> str:
         "summary": escape(" ".join(headline(row, data.rows[0]) for row in _choosing(data))),
         "table": score_table(data.rows),
         "bootstrap": str(BOOTSTRAP),
-        "pareto": _image(data.pareto, "svg+xml", _pareto_text(data)),
-        "scales": _image(data.scale_shares, "svg+xml", _scales_text(data)),
+        "pareto": image_html(data.pareto, "svg+xml", _pareto_text(data)),
+        "scales": image_html(data.scale_shares, "svg+xml", _scales_text(data)),
         "student": escape(data.student.model.label),
         "regimes": escape(_regimes()),
         "regime_table": regime_table(data.rows),
@@ -145,7 +146,7 @@ def _training(data: PageData) -> str:
     return (
         f'<div class="pair"><div><p>{text}</p><details open><summary>The command</summary>'
         f"<pre>{escape(training.command)}</pre></details></div>\n"
-        f"<figure>{_image(data.losses, 'svg+xml', alt)}</figure></div>"
+        f"<figure>{image_html(data.losses, 'svg+xml', alt)}</figure></div>"
     )
 
 
@@ -175,8 +176,3 @@ def _regimes() -> str:
     return ", ".join(
         f"{heights(regime.populations)} ({name})" for name, regime in SceneConfig().regimes.items()
     )
-
-
-def _image(content: bytes, kind: str, alt: str) -> str:
-    encoded = base64.b64encode(content).decode("ascii")
-    return f'<img src="data:image/{kind};base64,{encoded}" alt="{escape(alt)}">'

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Sequence
 
 import matplotlib
-
-matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+from html_page.svg import STYLE, WIDTH, svg
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
 
@@ -16,21 +14,6 @@ from demo_page.scores import CurvePoint, Row
 
 __all__ = ["plot_losses", "plot_pareto", "plot_scales"]
 
-# Small enough that letters stay readable on a telephone, where a figure is 350 pixels wide.
-_WIDTH = 5.2
-_STYLE = {
-    "font.family": "DejaVu Sans",
-    "font.size": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.edgecolor": "#666666",
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e4e4e4",
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "svg.hashsalt": "dld_d2",
-}
 _MARKERS = ("o", "s", "D", "^")
 _LOSS_COLOURS = {
     "total": "#222222",
@@ -52,8 +35,8 @@ def plot_pareto(
         fixed: the student at one scale for all images.
         student: whose the two are.
     """
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(figsize=(_WIDTH, 4.0))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 4.0))
         colour = student.model.colour
         label = student.model.label
         axes.plot(
@@ -109,7 +92,7 @@ def plot_pareto(
             handles[2:] + handles[:2], labels[2:] + labels[:2], loc="outside lower center", ncols=2
         )
         figure.set_layout_engine("constrained")
-        return _svg(figure)
+        return svg(figure)
 
 
 def plot_scales(rows: Sequence[Row], scales: Sequence[float]) -> bytes:
@@ -119,9 +102,9 @@ def plot_scales(rows: Sequence[Row], scales: Sequence[float]) -> bytes:
         rows: of models that choose.
         scales: the candidates.
     """
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, panels = plt.subplots(
-            len(rows), 1, figsize=(_WIDTH, 0.7 + 1.75 * len(rows)), sharex=True, squeeze=False
+            len(rows), 1, figsize=(WIDTH, 0.7 + 1.75 * len(rows)), sharex=True, squeeze=False
         )
         shades = matplotlib.colormaps["viridis"].resampled(len(scales))
         for axes, row in zip(panels[:, 0], rows, strict=True):
@@ -139,7 +122,7 @@ def plot_scales(rows: Sequence[Row], scales: Sequence[float]) -> bytes:
             columnspacing=1.2,
         )
         figure.set_layout_engine("constrained")
-        return _svg(figure)
+        return svg(figure)
 
 
 def _draw_shares(axes: Axes, row: Row, scales: Sequence[float], shades: Sequence) -> None:
@@ -165,8 +148,8 @@ def _draw_shares(axes: Axes, row: Row, scales: Sequence[float], shades: Sequence
 
 def plot_losses(losses: dict[str, list[float]]) -> bytes:
     """Losses over the iterations of a training, the total one by "total"."""
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(figsize=(_WIDTH, 3.4))
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(figsize=(WIDTH, 3.4))
         for name, values in losses.items():
             axes.plot(
                 range(1, len(values) + 1),
@@ -182,11 +165,4 @@ def plot_losses(losses: dict[str, list[float]]) -> bytes:
         axes.set_ylabel("loss")
         figure.legend(loc="outside lower center", ncols=len(losses), columnspacing=1.2)
         figure.set_layout_engine("constrained")
-        return _svg(figure)
-
-
-def _svg(figure: plt.Figure) -> bytes:
-    stream = io.BytesIO()
-    figure.savefig(stream, format="svg", metadata={"Date": None})
-    plt.close(figure)
-    return stream.getvalue()
+        return svg(figure)

@@ -1,0 +1,1 @@
+"""What the appendix of the DLD paper looks at, computed for any spotter and any data set."""

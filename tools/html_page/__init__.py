@@ -1,0 +1,1 @@
+"""What the project's self-contained HTML pages share: style, pictures, plots."""
