@@ -46,8 +46,9 @@ class TextSizeEstimator(nn.Module):
     ) -> None:
         super().__init__()
         self.selector = selector
-        # Trained by L_DRS alone; distributed training cannot have parameters without gradient.
-        self.selector.classifier.requires_grad_(False)
+        # It learns by L_DRS alone, and its size is the number of scales, which text sizes are not
+        # about: what is learnt here serves selectors of any scales.
+        self.selector.classifier = nn.Identity()
         self.head = nn.Linear(selector.num_features, len(SIZE_EDGES) + 1)
         self.size_divisibility = size_divisibility
         self.register_buffer("pixel_mean", torch.tensor(pixel_mean).view(-1, 1, 1), False)

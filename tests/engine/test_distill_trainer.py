@@ -142,9 +142,11 @@ def test_the_selector_starts_from_what_it_learnt_of_text_sizes(data, tmp_path):
     file = tmp_path / "sizes" / "model_final.pth"
     learnt = load(tmp_path / "sizes")["model"]
 
-    cfg = make_cfg(data, tmp_path / "run", MODEL__DISTILL__SELECTOR__WEIGHTS=str(file))
+    # Of other scales than the estimator was configured with.
+    scales = {"MODEL__DYNAMIC__SCALES": (0.3, 0.5, 0.6, 0.9, 1.0)}
+    cfg = make_cfg(data, tmp_path / "run", MODEL__DISTILL__SELECTOR__WEIGHTS=str(file), **scales)
     selector = DistillTrainer(cfg).model.student.policy.selector.state_dict()
-    fresh = DistillTrainer(make_cfg(data, tmp_path / "run"))
+    fresh = DistillTrainer(make_cfg(data, tmp_path / "run", **scales))
     plain = fresh.model.student.policy.selector.state_dict()
     for name, value in selector.items():
         expected = plain[name] if name.startswith("classifier.") else learnt[f"selector.{name}"]
