@@ -16,7 +16,7 @@ from dld_d2.engine.setup import setup_cfg
 
 ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
-TINY = ["tiny_dld", "tiny_dld_gamma0.3", "tiny_teacher"]
+TINY = ["tiny_dld", "tiny_dld_gamma0.3", "tiny_teacher", "tiny_text_perceptron"]
 PHOTO = ["photo_teacher"]
 EXPECTED = PHOTO + TINY
 
@@ -111,6 +111,7 @@ def test_those_of_photographs_read_a_photograph(name):
         ("tiny_dld", "tiny/shipped/dld_selector.yaml"),
         ("tiny_dld_gamma0.3", "tiny/shipped/dld_gamma0.3_selector.yaml"),
         ("tiny_teacher", "tiny/shipped/teacher_round3.yaml"),
+        ("tiny_text_perceptron", "text_perceptron/tiny/dld.yaml"),
         ("photo_teacher", "photo/teacher.yaml"),
     ],
 )

@@ -131,6 +131,7 @@ def test_a_second_start_reads_nothing(folder, caplog):
     assert len(before) == 2
     forget()
     teacher = Teacher()
+    caplog.clear()
     with caplog.at_level(logging.INFO, logger="dld_d2"):
         assert list(label(folder, teacher).index) == list(first.index)
     assert teacher.read == [] and "the teacher reads" not in caplog.text
