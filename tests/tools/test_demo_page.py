@@ -195,7 +195,7 @@ def row(model, published, e2e, milliseconds):
     regimes = {"large": RegimeRow(0.9, (0.3, 0.4)), "small": RegimeRow(0.7, (0.8,))}
     return Row(
         model, 0.47, published, 2 * published, milliseconds, 0.97, scores, scores, (0.71, 0.83),
-        regimes,
+        regimes, np.array([[1000, 1000, 1000, 1000, round(1000 * e2e)]]),
     )  # fmt: skip
 
 
@@ -283,11 +283,13 @@ class TestPage:
         assert plots.plot_losses(data.training.losses) == data.losses
 
     def test_headline_says_better_and_worse(self, data):
-        better = replace(data.rows[2], e2e={"none": 0.8525})
+        better = row(MODELS[2], 1.5, 0.853, 125.0)
         assert "-1.2 points" in headline(data.rows[2], data.rows[0])
-        assert "+4.0 points" in headline(better, data.rows[0])
-        assert "38% of its GFLOPs" in headline(better, data.rows[0])
-        equal = replace(data.rows[2], e2e={"none": 0.8124})
+        assert "+4.1 points" in headline(better, data.rows[0])
+        assert "95% interval +4.1 to +4.1" in headline(better, data.rows[0])
+        cost = "38% of its GFLOPs, everything counted (38% as the paper counts)"
+        assert cost in headline(better, data.rows[0])
+        equal = row(MODELS[2], 1.5, 0.812, 125.0)
         assert "+0.0 points" in headline(equal, data.rows[0])
 
 

@@ -16,6 +16,7 @@ from demo_page.gallery_html import exhibit_html
 from demo_page.photographs import Photograph, photographs_html
 from demo_page.scores import BOOTSTRAP, Row
 from demo_page.tables import regime_table, score_table
+from dld_d2.evaluation.bootstrap import spotting_difference
 from dld_d2.synthetic import SceneConfig
 
 __all__ = ["PageData", "build_page", "headline"]
@@ -89,12 +90,14 @@ def build_page(data: PageData) -> str:
 
 def headline(row: Row, teacher: Row) -> str:
     """One sentence on a student beside the teacher, whatever came out."""
-    change = round(100 * (row.e2e["none"] - teacher.e2e["none"]), 1) + 0.0  # and never -0.0
+    found = spotting_difference(row.counts, teacher.counts, BOOTSTRAP)
+    change, low, high = (round(100 * value, 1) + 0.0 for value in found)  # and never -0.0
     return (
         f"{row.model.label} reads with an end-to-end hmean of {100 * row.e2e['none']:.1f} "
-        f"({change:+.1f} points from the teacher's {100 * teacher.e2e['none']:.1f}), with "
-        f"{100 * row.published / teacher.published:.0f}% of its GFLOPs and in "
-        f"{row.milliseconds:.0f} ms per image instead of {teacher.milliseconds:.0f} "
+        f"({change:+.1f} points from the teacher's {100 * teacher.e2e['none']:.1f}, 95% interval "
+        f"{low:+.1f} to {high:+.1f}), with {100 * row.whole / teacher.whole:.0f}% of its GFLOPs, "
+        f"everything counted ({100 * row.published / teacher.published:.0f}% as the paper counts), "
+        f"and in {row.milliseconds:.0f} ms per image instead of {teacher.milliseconds:.0f} "
         f"({teacher.milliseconds / row.milliseconds:.2f}×)."
     )
 
@@ -112,8 +115,10 @@ def _tiles(data: PageData) -> str:
             f"end-to-end hmean of {label}; teacher {100 * teacher.e2e['none']:.1f}%",
         ),
         (
-            f"{100 * row.published / teacher.published:.0f}%",
-            f"of the teacher&rsquo;s GFLOPs ({row.published:.2f} of {teacher.published:.2f})",
+            f"{100 * row.whole / teacher.whole:.0f}%",
+            f"of the teacher&rsquo;s GFLOPs, everything counted ({row.whole:.2f} of "
+            f"{teacher.whole:.2f}); {100 * row.published / teacher.published:.0f}% as the paper "
+            "counts",
         ),
         (
             f"{teacher.milliseconds / row.milliseconds:.2f}&times;",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -40,11 +40,13 @@ class Row:
         model: whose.
         mean_scale: of the scenes' sides.
         published, whole: mean cost as the paper counts, and of everything.
-        milliseconds: mean per image.
+        milliseconds: median per image.
         det: hmean of detection.
         e2e, ws: hmean of end-to-end and of word spotting, by lexicon.
         interval: of `e2e["none"]`, 95%, by the bootstrap over images.
         regimes: by name.
+        counts: (I, 5), of each image, end-to-end without lexicon, as `spotting_difference` takes
+            them.
     """
 
     model: Model
@@ -57,6 +59,7 @@ class Row:
     ws: dict[str, float]
     interval: tuple[float, float]
     regimes: dict[str, RegimeRow]
+    counts: np.ndarray = field(compare=False)
 
 
 @dataclass(frozen=True)
@@ -107,12 +110,13 @@ def table_row(
         float(np.mean([reading.scale for reading in readings])),
         float(np.mean([reading.published for reading in readings])),
         float(np.mean([reading.whole for reading in readings])),
-        1000 * float(np.mean([reading.seconds for reading in readings])),
+        1000 * float(np.median([reading.seconds for reading in readings])),
         plain.detection.hmean,
         {name: report.case("end_to_end", name).spotting.hmean for name in lexicons},
         {name: report.case("word_spotting", name).spotting.hmean for name in lexicons},
         (low, high),
         regimes,
+        plain.image_counts,
     )
 
 
