@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator
 
 import numpy as np
-import onnxruntime
 
+from dld_d2.deployment.runtime.network_reader import NetworkReader
 from dld_d2.modeling.spotters.mango.found_words import find_words, visible_part
-from dld_d2.structures.vocabulary import Vocabulary
 
 __all__ = ["MANGOReader"]
 
@@ -17,53 +15,21 @@ __all__ = ["MANGOReader"]
 _MOST_ELEMENTS = 2**24
 
 
-class MANGOReader:
-    """Finds and reads the words of an image.
-
-    Args:
-        networks: "detector" and "reader", see `dld_d2.modeling.spotters.mango.onnx_graphs`.
-        settings: of the spotter, see `MANGOSpotter.onnx`.
-        characters: of the vocabulary.
-
-    Attributes:
-        score_threshold: see `OnnxSpotter.score_threshold`.
-    """
-
-    def __init__(
-        self,
-        networks: Mapping[str, onnxruntime.InferenceSession],
-        settings: Mapping[str, Any],
-        characters: str,
-    ) -> None:
-        settings = dict(settings)
-        self._networks = networks
-        self.score_threshold = settings.pop("score_threshold")
-        self._stride = settings.pop("stride")
-        self._length = settings.pop("length")
-        self._rule = settings
-        self._vocabulary = Vocabulary(characters)
+class MANGOReader(NetworkReader):
+    """By "detector" and "reader"; see `onnx_graphs` of the spotter."""
 
     def __call__(
         self, image: np.ndarray, size: tuple[int, int]
     ) -> Iterator[tuple[np.ndarray, str, float, float]]:
-        """
-        Args:
-            image: (1, 3, H, W) float32, normalised and padded.
-            size: height and width without padding.
-
-        Yields:
-            For each word its corners (4, 2) in pixels, its text, the confidence of that, and the
-            confidence that there is text.
-        """
         inputs = {"image": image, "size": np.array(size, dtype=np.int64)}
         lines, category, extent, *maps = self._networks["detector"].run(None, inputs)
-        rows, columns = visible_part(size, self._stride)
+        rule = {key: value for key, value in self._settings.items() if key != "length"}
+        rows, columns = visible_part(size, rule["stride"])
         words = find_words(
             lines[:rows, :columns],
             category,
             extent=tuple(extent),
-            stride=self._stride,
-            **self._rule,
+            **rule,
         ).at_least(self.score_threshold)
         if not len(words.scores):
             return
@@ -79,7 +45,7 @@ class MANGOReader:
         # Cells that do not attend around a place take no coordinates.
         taken = {one.name for one in self._networks["reader"].get_inputs()}
         inputs = {n: one for n, one in zip(names, maps, strict=True) if n in taken}
-        chunk = max(1, _MOST_ELEMENTS // (self._length * inputs["masks"].shape[1]))
+        chunk = max(1, _MOST_ELEMENTS // (self._settings["length"] * inputs["masks"].shape[1]))
         parts = [
             self._networks["reader"].run(None, {"number": cells[start : start + chunk], **inputs})
             for start in range(0, len(cells), chunk)
