@@ -8,12 +8,14 @@ from dld_d2.data.catalog import set_default_policy
 
 @pytest.fixture(autouse=True)
 def loggers_as_they_were():
-    """Detectron2's `setup_logger` changes loggers for good; no test shall see another's."""
+    """Detectron2's `setup_logger` and our commands change loggers for good, their levels as well;
+    no test shall see another's."""
     yield
     for name in ("dld_d2", "detectron2", "fvcore"):
         logger = logging.getLogger(name)
         logger.propagate = True
         logger.handlers.clear()
+        logger.setLevel(logging.NOTSET)
 
 
 @pytest.fixture
