@@ -16,6 +16,7 @@ import dld_d2.data.builtin
 import dld_d2.distillation.text_size
 import dld_d2.modeling.backbones.narrow_resnet
 import dld_d2.modeling.dynamic_spotter
+import dld_d2.modeling.focus.focus_map
 import dld_d2.modeling.multi_scale_teacher
 import dld_d2.modeling.spotters
 import dld_d2.synthetic.builtin
@@ -25,6 +26,7 @@ from dld_d2.modeling.config import (
     add_multi_scale_teacher_config,
     add_spotter_config,
 )
+from dld_d2.modeling.focus import config as focus_config
 from dld_d2.modeling.spotters import text_head_config
 
 __all__ = ["add_dld_config", "config_modules"]
@@ -51,6 +53,7 @@ def config_modules() -> list[ModuleType]:
         dld_d2.modeling.config,
         text_head_config,
         *_spotter_modules("config"),
+        focus_config,
         dld_d2.distillation.config,
     ]
 
@@ -70,6 +73,7 @@ def add_dld_config(cfg: CfgNode) -> None:
         module.add_config(cfg)
     add_dynamic_config(cfg)
     add_multi_scale_teacher_config(cfg)
+    focus_config.add_config(cfg)
     add_distillation_config(cfg)
     _add_solver_config(cfg)
     _add_test_config(cfg)

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from dld_d2.modeling.build import build_selector
 from dld_d2.modeling.selection.selector import ResolutionSelector
+from dld_d2.structures.polygons import word_heights
 
-__all__ = ["SIZE_EDGES", "TextSizeEstimator", "size_classes", "word_heights"]
+__all__ = ["SIZE_EDGES", "TextSizeEstimator", "size_classes"]
 
 SIZE_EDGES = tuple(6 * 2 ** (i / 2) for i in range(11))
 """Borders between the classes of word heights, in pixels: half octaves from 6 to 192."""
@@ -103,24 +104,3 @@ def size_classes(target: Instances) -> Tensor:
     present = torch.zeros(len(SIZE_EDGES) + 1, device=polygons.device)
     present[torch.bucketize(word_heights(polygons.vertices), edges)] = 1
     return present
-
-
-def word_heights(vertices: Tensor) -> Tensor:
-    """Shorter side of the rectangle that has a polygon's area and perimeter.
-
-    That is the height of a word whichever way it is turned or bent.
-
-    Args:
-        vertices: (N, P, 2), the last one repeated as often as necessary.
-
-    Returns:
-        (N,), in the unit of the vertices; a quarter of the perimeter for what is nearer to a
-        circle than any rectangle.
-    """
-    following = vertices.roll(-1, dims=1)
-    perimeter = (following - vertices).norm(dim=-1).sum(dim=1)
-    (x0, y0), (x1, y1) = vertices.unbind(-1), following.unbind(-1)
-    area = (x0 * y1 - x1 * y0).sum(dim=1).abs() / 2
-    # The sides a and b of a rectangle: a + b = perimeter / 2, a b = area.
-    half = perimeter / 4
-    return half - (half.square() - area).clamp(min=0).sqrt()

@@ -33,7 +33,13 @@ from dld_d2.modeling.dynamic_spotter import DynamicSpotter, is_dynamic
 from dld_d2.modeling.selection.policies import DynamicScale
 from dld_d2.modeling.spotters.contract import Spotter
 
-__all__ = ["DistillTrainer", "TemperatureSchedule", "load_teacher", "teacher_cfg"]
+__all__ = [
+    "DistillTrainer",
+    "TemperatureSchedule",
+    "label_with_teacher",
+    "load_teacher",
+    "teacher_cfg",
+]
 
 logger = logging.getLogger(__name__)
 
@@ -132,22 +138,11 @@ class DistillTrainer(SpotterTrainer):
         """With what the teacher reads in them.
 
         Raises:
-            ConfigError, AnnotationError: as `dld_d2.engine.pseudo_labels.labelling.label_images`,
-                and as reading the other sets.
+            ConfigError, AnnotationError: as `label_with_teacher`.
         """
         # Of the file as it was read; it may be moved or overwritten before the next checkpoint.
         self._teacher = _identity(cfg.MODEL.DISTILL.TEACHER_WEIGHTS)
-        names = dict.fromkeys(cfg.DATASETS.TRAIN)
-        unlabelled = [name for name in names if not is_labelled(name)]
-        if not unlabelled:
-            return {}
-        # What is wrong with the other sets is told before the teacher reads, maybe for hours.
-        for name in names:
-            DatasetCatalog.get(name)
-        return {
-            name: label_images(name, model.teacher, self._teacher["sha256"], cfg, teacher_cfg(cfg))
-            for name in unlabelled
-        }
+        return label_with_teacher(cfg, model.teacher)
 
     @classmethod
     def deployed(cls, model: nn.Module) -> nn.Module:
@@ -225,6 +220,30 @@ def load_teacher(cfg: CfgNode) -> Spotter:
     teacher = build_spotter(teacher_cfg(cfg))
     _load(teacher, "TEACHER_WEIGHTS", file)
     return teacher
+
+
+def label_with_teacher(cfg: CfgNode, teacher: Spotter) -> Mapping[str, Dataset]:
+    """Those data sets of DATASETS.TRAIN that have no annotations, with what a teacher reads in them.
+
+    Args:
+        cfg: of the training.
+        teacher: of the weights MODEL.DISTILL.TEACHER_WEIGHTS, in evaluation mode.
+
+    Raises:
+        ConfigError, AnnotationError: as `dld_d2.engine.pseudo_labels.labelling.label_images`, and as
+            reading the other sets.
+    """
+    names = dict.fromkeys(cfg.DATASETS.TRAIN)
+    unlabelled = [name for name in names if not is_labelled(name)]
+    if not unlabelled:
+        return {}
+    # What is wrong with the other sets is told before the teacher reads, maybe for hours.
+    for name in names:
+        DatasetCatalog.get(name)
+    sha256 = _identity(cfg.MODEL.DISTILL.TEACHER_WEIGHTS)["sha256"]
+    return {
+        name: label_images(name, teacher, sha256, cfg, teacher_cfg(cfg)) for name in unlabelled
+    }
 
 
 def _load(spotter: Spotter, key: str, file: str) -> None:

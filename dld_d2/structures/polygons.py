@@ -9,7 +9,7 @@ import torch
 from detectron2.structures import Boxes
 from torch import Tensor
 
-__all__ = ["Polygons", "points_in_polygons"]
+__all__ = ["Polygons", "points_in_polygons", "word_heights"]
 
 
 def points_in_polygons(points: Tensor, vertices: Tensor) -> Tensor:
@@ -33,6 +33,27 @@ def points_in_polygons(points: Tensor, vertices: Tensor) -> Tensor:
     height = torch.where(height == 0, torch.ones_like(height), height)
     crossing = start[..., 0] + (y - start[..., 1]) / height * (stop[..., 0] - start[..., 0])
     return (spans & (x < crossing)).sum(dim=-1) % 2 == 1
+
+
+def word_heights(vertices: Tensor) -> Tensor:
+    """Shorter side of the rectangle that has a polygon's area and perimeter.
+
+    That is the height of a word whichever way it is turned or bent.
+
+    Args:
+        vertices: (N, P, 2), the last one repeated as often as necessary.
+
+    Returns:
+        (N,), in the unit of the vertices; a quarter of the perimeter for what is nearer to a
+        circle than any rectangle.
+    """
+    following = vertices.roll(-1, dims=1)
+    perimeter = (following - vertices).norm(dim=-1).sum(dim=1)
+    (x0, y0), (x1, y1) = vertices.unbind(-1), following.unbind(-1)
+    area = (x0 * y1 - x1 * y0).sum(dim=1).abs() / 2
+    # The sides a and b of a rectangle: a + b = perimeter / 2, a b = area.
+    half = perimeter / 4
+    return half - (half.square() - area).clamp(min=0).sqrt()
 
 
 class Polygons:

@@ -8,9 +8,9 @@ import torch
 from detectron2.structures import Boxes, Instances
 from tiny_spotter import make_input
 
-from dld_d2.distillation.text_size import SIZE_EDGES, TextSizeEstimator, size_classes, word_heights
+from dld_d2.distillation.text_size import SIZE_EDGES, TextSizeEstimator, size_classes
 from dld_d2.modeling.selection.selector import ResolutionSelector
-from dld_d2.structures.polygons import Polygons
+from dld_d2.structures.polygons import Polygons, word_heights
 
 
 def rectangle(width, height, degrees=0.0):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
-from dld_d2.distillation.text_size import word_heights
+from dld_d2.structures.polygons import word_heights
 
 __all__ = [
     "ScaleShares",
@@ -51,7 +51,7 @@ def scale_shares(chosen: Sequence[float], candidates: Sequence[float] = ()) -> S
 
 
 def polygon_heights(polygons: Sequence[np.ndarray]) -> np.ndarray:
-    """Heights of words, see `dld_d2.distillation.text_size.word_heights`.
+    """Heights of words, see `dld_d2.structures.polygons.word_heights`.
 
     Args:
         polygons: (K_i, 2) each, in pixels.
