@@ -7,7 +7,8 @@ r"""Write a trained model as one file that needs nothing else.
 The file holds the student's spotter and resolution selector, the costs of its scales, vocabulary
 and configuration; of a spotter that is not distilled, the spotter. docs/deployment.md says how to
 use it. With `--format onnx` it is a folder of networks that need no PyTorch. They are tried on
-synthetic scenes, and kept if they read there what the model reads.
+synthetic scenes, and kept if they read there what the model reads. A network that looks first
+(meta-architecture FocusMap) is one .onnx file.
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from dld_d2.commands.arguments import add_overrides, described_parser
 from dld_d2.commands.console import console
 from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.deployment.model_file import configured_spotter, export_spotter, load_spotter
-from dld_d2.deployment.pretrained import find_model
+from dld_d2.deployment.pretrained import find_model, focus_file
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter, is_dynamic
+from dld_d2.modeling.focus.focus_map import FocusMap
 from dld_d2.modeling.spotters.contract import Spotter
 
 __all__ = ["main"]
@@ -46,7 +48,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if arguments.cost_bias is not None and not chooses:
         raise UsageError("--cost-bias: this model has no resolution selector that it could bias")
     if arguments.format == "onnx":
-        return write_onnx(cfg, configured_spotter(cfg), arguments)
+        model = configured_spotter(cfg)
+        write = write_focus if isinstance(model, FocusMap) else write_onnx
+        return write(cfg, model, arguments)
+    if FocusMap.__name__ == cfg.MODEL.META_ARCHITECTURE:
+        raise UsageError("--format file: a network that looks first is a file of --format onnx")
     model = export_spotter(cfg, arguments.output, half=arguments.half)
     size = arguments.output.stat().st_size / 2**20
     console.print(f"{arguments.output}: {size:.1f} MiB, {cfg.MODEL.META_ARCHITECTURE}")
@@ -63,13 +69,35 @@ def write_onnx(cfg: CfgNode, model: Spotter | DynamicSpotter, arguments: argpars
     # ONNX Runtime, with which the networks are checked, is for this format alone.
     from dld_d2.deployment.onnx_check import export_networks
 
-    description, comparison = export_networks(cfg, model, arguments.output, half=arguments.half)
+    description, comparison = export_networks(
+        cfg, model, arguments.output, half=arguments.half, focus=focus_of(arguments)
+    )
     for name in description.graphs:
         file = arguments.output / f"{name}.onnx"
         console.print(f"{file}: {file.stat().st_size / 2**20:.1f} MiB")
     console.print(
         f"they read what the model reads: {comparison.words} words on {comparison.images} images"
     )
+    return 0
+
+
+def focus_of(arguments: argparse.Namespace) -> Path | None:
+    """The file of the network that looks first, if there is to be one."""
+    return arguments.focus or (focus_file(arguments.model) if arguments.model else None)
+
+
+def write_focus(cfg: CfgNode, model: FocusMap, arguments: argparse.Namespace) -> int:
+    """The file of a network that looks first; returns the exit status."""
+    if arguments.focus is not None:
+        raise UsageError("--focus: is for the networks of a spotter")
+    if arguments.output.suffix != ".onnx":
+        raise UsageError(f"--output: {arguments.output}: name an .onnx file for this network")
+    # ONNX Runtime, with which it is checked, is for this format alone.
+    from dld_d2.deployment.focus_file import save_focus
+
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    save_focus(model, arguments.output, image_format=cfg.INPUT.FORMAT, half=arguments.half)
+    console.print(f"{arguments.output}: {arguments.output.stat().st_size / 2**20:.1f} MiB")
     return 0
 
 
@@ -106,6 +134,13 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "used (default: as configured; tools/choose_cost_bias.py finds one for a wanted cost)",
     )
     add(
+        "--focus",
+        type=Path,
+        metavar="FILE",
+        help="with --format onnx: a network that looks first, which the folder gets too (default: "
+        "that of --model, where it has one)",
+    )
+    add(
         "--half",
         action="store_true",
         help="store kernels and matrices in float16: half the size, computed in float32 as ever",
@@ -117,6 +152,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("name the training's --config-file and --weights")
     if arguments.model is not None and (arguments.config_file or arguments.weights):
         parser.error("--model is instead of --config-file and --weights")
+    if arguments.focus is not None and arguments.format != "onnx":
+        parser.error("--focus: a network that looks first goes with --format onnx")
     if arguments.model is not None and arguments.format != "onnx":
         parser.error("--model is exported already; it can be made --format onnx")
     if arguments.model is not None and arguments.cost_bias is not None:

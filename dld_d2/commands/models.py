@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from detectron2.config import CfgNode
 
     from dld_d2.deployment.predictor import TextSpotter
+    from dld_d2.deployment.runtime import Focus
 
 __all__ = ["open_reader", "open_spotter"]
 
@@ -25,12 +26,15 @@ def open_reader(
     *,
     cost_bias: float | None = None,
     tiles: int | str | None = None,
+    focus: str | None = None,
     threads: int | None = None,
     log: bool = False,
 ) -> ImageReader:
     """As `open_spotter`, and by ONNX Runtime if `model` is a folder of networks.
 
     Args:
+        focus: file of a network that looks first, "off" for none, None for that of the model, where
+            it has one and `tiles` is None.
         threads: on the CPU; None for as many as it has cores.
         log: show what is logged, which goes to standard output.
 
@@ -46,7 +50,10 @@ def open_reader(
             )
         from dld_d2.deployment.runtime import OnnxSpotter
 
-        return OnnxSpotter(model, threads=threads or 0, cost_bias=cost_bias, tiles=tiles)
+        reader = OnnxSpotter(model, threads=threads or 0, cost_bias=cost_bias, tiles=tiles)
+        if focus is not None:
+            reader.focus = _focus(model, focus, tiles, threads)
+        return reader
     try:
         import torch
         from detectron2.utils.logger import setup_logger
@@ -55,6 +62,7 @@ def open_reader(
             setup_logger(name="fvcore")
             setup_logger(name="dld_d2", abbrev_name="dld_d2")
         _, spotter = open_spotter(model, config_file, opts, cost_bias=cost_bias, tiles=tiles)
+        spotter.focus = _focus(model, focus, tiles, threads)
     except ModuleNotFoundError as error:
         if remedy(error) is None:
             raise
@@ -66,6 +74,20 @@ def open_reader(
     if threads is not None:
         torch.set_num_threads(threads)
     return spotter
+
+
+def _focus(
+    model: str | None, focus: str | None, tiles: int | str | None, threads: int | None
+) -> Focus | None:
+    from dld_d2.deployment.pretrained import focus_file
+    from dld_d2.deployment.runtime import Focus
+
+    if focus == "off":
+        return None
+    file = focus
+    if focus is None and model is not None and tiles is None:
+        file = focus_file(model)
+    return None if file is None else Focus(file, threads=threads or 0)
 
 
 def open_spotter(

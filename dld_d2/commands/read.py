@@ -108,6 +108,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         "longer, into tiles of that many pixels, or off (default off)",
     )
     parser.add_argument(
+        "--focus",
+        metavar="FILE",
+        help="look first where there is text, by this network (`dld-d2 export` makes one), and "
+        "read nothing else; off reads all (default: as the model does; photo_student looks first)",
+    )
+    parser.add_argument(
         "--batch-size",
         type=at_least(1),
         default=1,
@@ -142,6 +148,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--format is of the files in --output DIR, which is missing")
     if arguments.tiles is not None and arguments.target_cost is not None:
         parser.error("--target-cost is for images that are read as a whole, not with --tiles")
+    if arguments.tiles is not None and arguments.focus not in (None, "off"):
+        parser.error("--focus reads parts of an image, and --tiles all of it and more: not both")
     if not (arguments.model or arguments.config_file):
         arguments.model = DEFAULT
     return arguments
@@ -258,6 +266,7 @@ def prepared_spotter(arguments: argparse.Namespace, sources: Sequence[Source]) -
         arguments.opts,
         cost_bias=arguments.cost_bias,
         tiles=arguments.tiles,
+        focus=arguments.focus,
         threads=arguments.threads,
         # Words that are printed have standard output for themselves.
         log=arguments.output is not None,

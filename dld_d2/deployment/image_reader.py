@@ -16,10 +16,18 @@ import numpy as np
 from dld_d2.data.images import ImageLike, describe_image, reduced_bgr
 from dld_d2.deployment.batches import check_several, run_in_batches
 from dld_d2.deployment.budget import Budget, choose_cost_bias
-from dld_d2.deployment.result import SpottingResult, Tile
+from dld_d2.deployment.parts import (
+    Looks,
+    Part,
+    PartsOfImage,
+    all_together,
+    parts_of_chips,
+    whole_image,
+)
+from dld_d2.deployment.result import SpottingResult
 from dld_d2.deployment.runtime.resizing import resize_uint8
 from dld_d2.deployment.scale_prior import check_scale_prior
-from dld_d2.deployment.tiles import Box, check_tiles, merge_tiles, tile_boxes, tile_side
+from dld_d2.deployment.tiles import check_tiles, tile_boxes, tile_side
 from dld_d2.structures.sizes import TooThinError, full_size
 
 __all__ = ["ImageReader", "SelectorPolicy", "check_score_threshold"]
@@ -27,6 +35,11 @@ __all__ = ["ImageReader", "SelectorPolicy", "check_score_threshold"]
 # A JPEG file is decoded at a reduced size that is no smaller than this many times what it is read
 # at.
 _LEAST_REDUCTION = 2.0
+
+_EITHER = (
+    "an image is read in tiles, for words that are too small at its full resolution, or in the "
+    "parts that a look at it finds (focus), for less time; not both"
+)
 
 
 class SelectorPolicy(Protocol):
@@ -44,16 +57,25 @@ class ImageReader(ABC):
             they are, and `INPUT.MAX_SIZE_TEST`.
         image_format: order of the channels that the model takes, "BGR" or "RGB".
         tiles: see the property.
+        focus: see the property.
 
     Raises:
-        ValueError: as `tiles` does.
+        ValueError: as `tiles` and `focus` do.
     """
 
     out_of_memory: type[Exception] = MemoryError
     """What running a batch raises that the device's memory does not hold."""
 
-    def __init__(self, sizes: tuple[int, int], image_format: str, tiles: int | str | None) -> None:
+    def __init__(
+        self,
+        sizes: tuple[int, int],
+        image_format: str,
+        tiles: int | str | None,
+        focus: Looks | None = None,
+    ) -> None:
+        self._focus: Looks | None = None
         self.tiles = tiles
+        self.focus = focus
         self._sizes = sizes
         self._image_format = image_format
 
@@ -121,13 +143,36 @@ class ImageReader(ABC):
         only where nothing else was found. All that multiplies the cost.
 
         Raises:
-            ValueError: on setting what is none of the three; a side is at least 64.
+            ValueError: on setting what is none of the three, since a side is at least 64; and on
+                setting tiles for a reader that has a `focus`.
         """
         return self._tiles
 
     @tiles.setter
     def tiles(self, value: int | str | None) -> None:
-        self._tiles = check_tiles(value)
+        value = check_tiles(value)
+        if value is not None and self._focus is not None:
+            raise ValueError(_EITHER)
+        self._tiles = value
+
+    @property
+    def focus(self) -> Looks | None:
+        """What looks at an image first and says which parts of it to read, and at which scale: a
+        `dld_d2.deployment.runtime.Focus`. None: all of it is read.
+
+        Parts, *chips*, are read like images of their own, and what a chip's border cuts is left
+        out. `SpottingResult.tiles` has them. A selector, if there is one, chooses for each.
+
+        Raises:
+            ValueError: on setting one for a reader that reads in `tiles`.
+        """
+        return self._focus
+
+    @focus.setter
+    def focus(self, value: Looks | None) -> None:
+        if value is not None and self._tiles is not None:
+            raise ValueError(_EITHER)
+        self._focus = value
 
     def __call__(self, image: ImageLike) -> SpottingResult:
         """Read an image.
@@ -149,9 +194,9 @@ class ImageReader(ABC):
                 f"one image is read at a time, got a {describe_image(image)}; `predict_many` reads "
                 "several"
             )
-        boxes: deque[list[Box]] = deque()
-        results = [result for item in self._inputs([image], boxes) for result in self._spot([item])]
-        return _together(boxes.pop(), results)
+        parts: deque[PartsOfImage] = deque()
+        results = [result for item in self._inputs([image], parts) for result in self._spot([item])]
+        return parts.pop().together(results)
 
     def predict_many(
         self, images: Iterable[ImageLike], batch_size: int = 8
@@ -173,10 +218,10 @@ class ImageReader(ABC):
             TypeError: for a single image.
         """
         check_several(images)
-        boxes: deque[list[Box]] = deque()
-        inputs = self._inputs(iter(images), boxes, keep_errors=True)
+        parts: deque[PartsOfImage] = deque()
+        inputs = self._inputs(iter(images), parts, keep_errors=True)
         results = run_in_batches(self._spot, _or_raise, inputs, batch_size, self.out_of_memory)
-        return _all_together(boxes, results)
+        return all_together(parts, results)
 
     def scale_logits(
         self, images: Iterable[ImageLike], batch_size: int = 8
@@ -252,39 +297,66 @@ class ImageReader(ABC):
         return policy
 
     def _inputs(
-        self, images: Iterable[ImageLike], boxes: deque[list[Box]], *, keep_errors: bool = False
+        self,
+        images: Iterable[ImageLike],
+        parts: deque[PartsOfImage],
+        *,
+        keep_errors: bool = False,
     ) -> Iterator[dict[str, Any] | Exception]:
-        """What the model takes for each image: one item, or more if it is read in tiles.
+        """What the model takes for each image: one item, or one for each part that is read.
 
         Args:
             images: as `__call__` takes them.
-            boxes: gets, for each image, what part of it each item is.
+            parts: gets, for each image, what part of it each item is.
             keep_errors: put an exception in the place of an image that cannot be read.
         """
         for image in images:
             try:
                 name = describe_image(image)
-                array, (height, width) = reduced_bgr(image, self._least_size)
+                array, size = reduced_bgr(image, self._least_size)
+                found = self._parts(array, size, name)
             except (OSError, ValueError) as error:
                 if not keep_errors:
                     raise
-                boxes.append([(0, 0, 0, 0)])
+                parts.append(whole_image((0, 0)))
                 yield error
                 continue
-            parts = [(0, 0, width, height)]
-            side = tile_side(height, width, self.tiles, *self._sizes)
-            if side is not None:
-                parts += tile_boxes(height, width, side)
-            boxes.append(parts)
-            for x0, y0, x1, y1 in parts:
+            parts.append(found)
+            for part in found.parts:
                 try:
-                    # An image that was decoded at reduced size is no larger than its one part.
-                    item = self._input(array[y0:y1, x0:x1], (y1 - y0, x1 - x0), name)
+                    item = self._input_of(part, array, size, name)
                 except TooThinError as error:
                     if not keep_errors:
                         raise
                     item = error
                 yield item
+
+    def _parts(self, array: np.ndarray, size: tuple[int, int], name: str) -> PartsOfImage:
+        """
+        Args:
+            array: (h, w, 3) uint8 in BGR, the image, perhaps at a reduced size.
+            size: its height and width.
+            name: for messages.
+        """
+        if self.focus is not None:
+            full = self._full(size, name)
+            return parts_of_chips(self.focus.chips(array, full), size, full)
+        side = tile_side(*size, self.tiles, *self._sizes)
+        return whole_image(size, tile_boxes(*size, side) if side is not None else ())
+
+    def _input_of(
+        self, part: Part, array: np.ndarray, size: tuple[int, int], name: str
+    ) -> dict[str, Any]:
+        """The item of a part, see `_inputs` and `_parts`."""
+        x0, y0, x1, y1 = part.box
+        if array.shape[:2] != size:
+            # It was decoded at a reduced size.
+            ratio = np.array([array.shape[1] / size[1], array.shape[0] / size[0]] * 2)
+            left, top, right, bottom = np.rint(ratio * part.box).astype(int).tolist()
+            cut = array[top : max(bottom, top + 1), left : max(right, left + 1)]
+        else:
+            cut = array[y0:y1, x0:x1]
+        return self._input(cut, (y1 - y0, x1 - x0), name, part.size)
 
     def _least_size(self, size: tuple[int, int]) -> tuple[int, int] | None:
         """See `reduced_bgr`."""
@@ -300,29 +372,40 @@ class ImageReader(ABC):
         array, size = reduced_bgr(image, self._least_size)
         return self._input(array, size, describe_image(image))
 
-    def _input(self, image: np.ndarray, size: tuple[int, int], name: str) -> dict[str, Any]:
+    def _input(
+        self,
+        image: np.ndarray,
+        size: tuple[int, int],
+        name: str,
+        full: tuple[int, int] | None = None,
+    ) -> dict[str, Any]:
         """What is read of an image.
 
         Args:
             image: (h, w, 3) uint8 in BGR.
             size: its height and width; larger than the array's if it was decoded at reduced size.
             name: for messages.
+            full: height and width that it gets; None for the full resolution.
 
         Returns:
-            "image", (3, H, W) uint8 at the full resolution, its channels in the model's order;
-            "height" and "width" of `size`; "name".
+            "image", (3, H, W) uint8 at that resolution, its channels in the model's order; "height"
+            and "width" of `size`; "name".
 
         Raises:
             TooThinError: naming the image.
         """
-        try:
-            full = full_size(size, *self._sizes)
-        except TooThinError as error:
-            raise TooThinError(f"{name}: {error}") from None
+        if full is None:
+            full = self._full(size, name)
         if self._image_format == "RGB":
             image = image[:, :, ::-1]
         image = resize_uint8(np.ascontiguousarray(image), full).transpose(2, 0, 1)
         return {"image": image, "height": size[0], "width": size[1], "name": name}
+
+    def _full(self, size: tuple[int, int], name: str) -> tuple[int, int]:
+        try:
+            return full_size(size, *self._sizes)
+        except TooThinError as error:
+            raise TooThinError(f"{name}: {error}") from None
 
 
 def check_score_threshold(value: float) -> float:
@@ -340,26 +423,3 @@ def _or_raise(item: dict[str, Any] | Exception) -> dict[str, Any]:
     if isinstance(item, Exception):
         raise item
     return item
-
-
-def _all_together(
-    boxes: deque[list[Box]], results: Iterator[SpottingResult | Exception]
-) -> Iterator[SpottingResult | Exception]:
-    """One result for each image, of those of its parts; see `ImageReader._inputs`."""
-    found: list[SpottingResult | Exception] = []
-    for result in results:
-        found.append(result)
-        if len(found) == len(boxes[0]):
-            error = next((item for item in found if isinstance(item, Exception)), None)
-            yield error or _together(boxes[0], found)
-            boxes.popleft()
-            found = []
-
-
-def _together(boxes: Sequence[Box], results: Sequence[SpottingResult]) -> SpottingResult:
-    """The result of an image: the first is of all of it, the others are of its tiles."""
-    if len(results) == 1:
-        return results[0]
-    return merge_tiles(
-        results[0].image_size, [Tile(*pair) for pair in zip(boxes, results, strict=True)]
-    )

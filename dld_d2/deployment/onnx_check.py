@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,7 +20,8 @@ from dld_d2.deployment.onnx_export import save_onnx
 from dld_d2.deployment.predictor import TextSpotter
 from dld_d2.deployment.result import SpottingResult
 from dld_d2.deployment.runtime import OnnxSpotter
-from dld_d2.deployment.runtime.description import Description
+from dld_d2.deployment.runtime.description import FOCUS_FILE, Description
+from dld_d2.deployment.runtime.focus import Focus
 from dld_d2.engine.config_sources import ConfigError
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.spotters.contract import Spotter
@@ -54,8 +57,12 @@ def export_networks(
     folder: str | os.PathLike[str],
     *,
     half: bool = False,
+    focus: str | os.PathLike[str] | None = None,
 ) -> tuple[Description, Comparison]:
     """As `save_onnx`, but the folder gets the networks only if they read what the model reads.
+
+    Both read whole images then; the file of a network that looks first, `focus`, is taken over as
+    it is.
 
     Raises:
         ConfigError, ValueError: as `save_onnx`, and if they do not; the message says what they read
@@ -75,6 +82,10 @@ def export_networks(
         folder.mkdir(exist_ok=True)
         for name in description.graphs:
             os.replace(Path(trial) / f"{name}.onnx", folder / f"{name}.onnx")
+        if focus is not None:
+            Focus(focus)
+            shutil.copyfile(focus, folder / FOCUS_FILE)
+            description = replace(description, focuses=True)
         description.save(folder)
     return description, comparison
 

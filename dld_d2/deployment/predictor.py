@@ -21,8 +21,10 @@ from dld_d2.analysis.image_costs import decoding_steps
 from dld_d2.data.images import ImageLike
 from dld_d2.deployment.image_reader import ImageReader, check_score_threshold
 from dld_d2.deployment.model_file import load_spotter
-from dld_d2.deployment.pretrained import DEFAULT, weights_file
+from dld_d2.deployment.parts import Looks
+from dld_d2.deployment.pretrained import DEFAULT, focus_file, weights_file
 from dld_d2.deployment.result import SpottingResult, words_of
+from dld_d2.deployment.runtime.focus import Focus
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.modeling.cost.parts import CostTable, PartCost, Workload
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter, cost_of
@@ -53,6 +55,7 @@ class TextSpotter(ImageReader):
         *,
         cost_bias: float | None = None,
         tiles: int | str | None = None,
+        focus: Looks | None = None,
         model: Spotter | DynamicSpotter | None = None,
     ) -> None:
         """
@@ -61,12 +64,13 @@ class TextSpotter(ImageReader):
                 which images are scaled comes from `INPUT.MIN_SIZE_TEST` and `INPUT.MAX_SIZE_TEST`.
             cost_bias: see the property; None leaves it as configured.
             tiles: see the property.
+            focus: see the property.
             model: the configured model with its weights, if there is one; else it is built, with
                 the weights `MODEL.WEIGHTS`.
 
         Raises:
-            ValueError: if `MODEL.WEIGHTS` is empty or not weights of this model, and as `cost_bias`
-                and `tiles` do.
+            ValueError: if `MODEL.WEIGHTS` is empty or not weights of this model, and as
+                `cost_bias`, `tiles` and `focus` do.
             FileNotFoundError: if there is no such file.
         """
         if model is None and not cfg.MODEL.WEIGHTS:
@@ -75,7 +79,7 @@ class TextSpotter(ImageReader):
                 "file or by the override `MODEL.WEIGHTS FILE`"
             )
         super().__init__(
-            (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST), cfg.INPUT.FORMAT, tiles
+            (cfg.INPUT.MIN_SIZE_TEST, cfg.INPUT.MAX_SIZE_TEST), cfg.INPUT.FORMAT, tiles, focus
         )
         if model is None:
             model = build_model(cfg)
@@ -93,6 +97,7 @@ class TextSpotter(ImageReader):
         device: str | None = None,
         cost_bias: float | None = None,
         tiles: int | str | None = None,
+        focus: Looks | None = None,
         opts: Sequence[str] = (),
     ) -> TextSpotter:
         """Load what tools/export_student.py made. Nothing but the file is needed.
@@ -103,16 +108,17 @@ class TextSpotter(ImageReader):
                 there is no GPU.
             cost_bias: see the property; None leaves it as exported.
             tiles: see the property.
+            focus: see the property.
             opts: overrides of the configuration as alternating keys and values.
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is not such a file, for invalid overrides, and as `cost_bias` and
-                `tiles` do.
+            ValueError: if it is not such a file, for invalid overrides, and as `cost_bias`,
+                `tiles` and `focus` do.
         """
         opts = [*opts, *(("MODEL.DEVICE", device) if device else ())]
         cfg, model = load_spotter(path, opts)
-        return cls(cfg, cost_bias=cost_bias, tiles=tiles, model=model)
+        return cls(cfg, cost_bias=cost_bias, tiles=tiles, focus=focus, model=model)
 
     @classmethod
     def pretrained(cls, name: str = DEFAULT, **kwargs: Any) -> TextSpotter:
@@ -120,12 +126,16 @@ class TextSpotter(ImageReader):
 
         Args:
             name: as `dld_d2.deployment.pretrained.names()` lists them, such as "tiny_dld"; the one
-                that is meant for reading photographs if none is given.
+                that is meant for reading photographs if none is given. One that looks first does
+                so by its `focus`, unless another one, None or `tiles` are given.
             kwargs: as for `from_file`.
 
         Raises:
             ValueError: if there is no such model, and as `from_file`.
         """
+        file = focus_file(name)
+        if file is not None and kwargs.get("tiles") is None and "focus" not in kwargs:
+            kwargs["focus"] = Focus(file)
         return cls.from_file(weights_file(name), **kwargs)
 
     @property
@@ -147,13 +157,20 @@ class TextSpotter(ImageReader):
     def cost(self, result: SpottingResult) -> CostTable:
         """Multiply-adds that a result took, part by part, counting the selector and the words.
 
-        The first image of a size takes a moment, about 0.1 s. Of an image that was read in tiles it
-        is the sum over these, which is all in the parts' `per_image`.
+        The first image of a size takes a moment, about 0.1 s. Of an image that was read in tiles or
+        chips it is the sum over these, which is all in the parts' `per_image`; where there is a
+        `focus`, its look is a part of its own.
         """
         if self._cost is None:
             self._cost = cost_of(self.model)
-        if result.tiles:
-            return _sum_of([self.cost(tile.result) for tile in result.tiles])
+        if self.focus is None and not result.tiles:
+            return self._table(result)
+        tables = [self._table(tile.result) for tile in result.tiles]
+        looks = 0 if self.focus is None else self.focus.multiply_adds(result.input_size)
+        return _sum_of(tables, self._table(result), looks)
+
+    def _table(self, result: SpottingResult) -> CostTable:
+        """Of an image, or a part of one, that was read as a whole."""
         return self._cost.table(
             *result.input_size,
             num_regions=len(result),
@@ -197,14 +214,17 @@ def _tensor(item: dict[str, Any]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(item["image"]))
 
 
-def _sum_of(tables: Sequence[CostTable]) -> CostTable:
-    parts = (
+def _sum_of(tables: Sequence[CostTable], form: CostTable, looks: float) -> CostTable:
+    """The sum of tables of the same parts, those of `form`, and a look before them, if any."""
+    parts = [
         PartCost(
             part.name,
             per_image=sum(table.parts[i].total(table.workload) for table in tables),
             published=part.published,
             selects=part.selects,
         )
-        for i, part in enumerate(tables[0].parts)
-    )
+        for i, part in enumerate(form.parts)
+    ]
+    if looks:
+        parts.append(PartCost("focus", per_image=looks, selects=True))
     return CostTable(tuple(parts), Workload())

@@ -1,8 +1,9 @@
 """The trained models that come with this package.
 
 Each is a file that `TextSpotter.from_file` and `MODEL.WEIGHTS` take, beside it a card in YAML: what
-it is, how it was made, and what it scores. `photo_teacher` reads photographs; the tiny ones
-learnt from synthetic scenes alone, see docs/models.md.
+it is, how it was made, and what it scores. `photo_student` reads photographs: it is `photo_teacher`
+with a network that looks first, which has a file of its own. The tiny ones learnt from synthetic
+scenes alone, see docs/models.md.
 """
 
 from __future__ import annotations
@@ -14,28 +15,50 @@ from typing import Any
 
 from dld_d2.structures.errors import DamagedFileError
 
-__all__ = ["DEFAULT", "card", "find_model", "names", "weights_file"]
+__all__ = ["DEFAULT", "card", "find_model", "focus_file", "names", "weights_file"]
 
-DEFAULT = "photo_teacher"
+DEFAULT = "photo_student"
 """The model that is meant for reading photographs."""
 
 _FOLDER = Path(__file__).parents[1] / "weights"
 
+# Models that are another one, and look first: its name, and that of the network's file.
+_LOOK_FIRST = {"photo_student": ("photo_teacher", "photo_focus.onnx")}
+
 
 def names() -> list[str]:
     """Of all models."""
-    return sorted(path.stem for path in _FOLDER.glob("*.safetensors"))
+    return sorted([*_LOOK_FIRST, *(path.stem for path in _FOLDER.glob("*.safetensors"))])
+
+
+def focus_file(model: str | os.PathLike[str]) -> Path | None:
+    """The file of the network that looks first, of the model of this name; None if it has none, or
+    if it is no name of a model.
+
+    Raises:
+        DamagedFileError: if it is not the file that its card is of, by the SHA-256.
+    """
+    if model not in _LOOK_FIRST:
+        return None
+    return _checked(_FOLDER / _LOOK_FIRST[model][1], model)
 
 
 def weights_file(name: str) -> Path:
-    """The file of a model.
+    """The file of a model; of one that looks first that of the model that reads.
 
     Raises:
         ValueError: if there is none of that name; the message lists those that there are.
         DamagedFileError: if it is not the file that its card is of, by the SHA-256.
     """
-    path = _path(name)
-    if path.with_suffix(".yaml").is_file():
+    if name not in names():
+        raise ValueError(f"there is no model {name!r}; there are {', '.join(names()) or 'none'}")
+    reads, _ = _LOOK_FIRST.get(name, (name, None))
+    return _checked(_FOLDER / f"{reads}.safetensors", reads)
+
+
+def _checked(path: Path, name: str) -> Path:
+    """The file, if it is the one that the card of that name is of."""
+    if _card_file(name).is_file():
         told = card(name).get("sha256")
         if told is not None and hashlib.sha256(path.read_bytes()).hexdigest() != told:
             raise DamagedFileError(
@@ -72,7 +95,9 @@ def card(name: str) -> dict[str, Any]:
     """
     import yaml  # which reading by networks does without
 
-    path = _path(name).with_suffix(".yaml")
+    if name not in names():
+        raise ValueError(f"there is no model {name!r}; there are {', '.join(names()) or 'none'}")
+    path = _card_file(name)
     try:
         found = yaml.safe_load(path.read_text(encoding="utf-8"))
     except yaml.YAMLError as error:
@@ -82,7 +107,5 @@ def card(name: str) -> dict[str, Any]:
     return found
 
 
-def _path(name: str) -> Path:
-    if name not in names():
-        raise ValueError(f"there is no model {name!r}; there are {', '.join(names()) or 'none'}")
-    return _FOLDER / f"{name}.safetensors"
+def _card_file(name: str) -> Path:
+    return _FOLDER / f"{name}.yaml"

@@ -45,7 +45,10 @@ class SpottingResult(Sequence[Word]):
         tiles: the image as a whole and its tiles, if it was read in tiles; else nothing. Words are
             then those of all tiles, each once; `input_size` is that of the whole image at the full
             resolution of the tiles; `scale` and `relative_cost` are means over the tiles, which
-            choose for themselves, weighted by their pixels.
+            choose for themselves, weighted by their pixels. If parts were read that a look at the
+            image had found (`ImageReader.focus`) it has these alone; `scale` is of the full
+            resolution, and `relative_cost` what their pixels cost, which is 0 where nothing was
+            worth reading.
     """
 
     words: tuple[Word, ...]

@@ -14,7 +14,15 @@ from dld_d2.deployment.result import SpottingResult, Tile
 from dld_d2.evaluation.geometry import even_odd_regions
 from dld_d2.structures.word import Word
 
-__all__ = ["LEAST_SIDE", "check_tiles", "merge_tiles", "tile_boxes", "tile_side"]
+__all__ = [
+    "LEAST_SIDE",
+    "Box",
+    "check_tiles",
+    "merge_chips",
+    "merge_tiles",
+    "tile_boxes",
+    "tile_side",
+]
 
 LEAST_SIDE = 64  # of a tile, in pixels
 
@@ -120,6 +128,46 @@ def merge_tiles(image_size: tuple[int, int], tiles: Sequence[Tile]) -> SpottingR
     )
 
 
+def merge_chips(
+    image_size: tuple[int, int],
+    full: tuple[int, int],
+    chips: Sequence[Tile],
+    scales: Sequence[float],
+) -> SpottingResult:
+    """The words of an image of which chips were read, each once; none that a chip cuts: what
+    continues outside of it was not taken for text.
+
+    Args:
+        image_size: height and width of the image in pixels.
+        full: the same at the full resolution.
+        chips: what was found in each.
+        scales: of the chips, of the full resolution.
+
+    Returns:
+        See `SpottingResult`.
+    """
+    near = _NEAR_PIXELS * max(1.0, image_size[0] / full[0])
+    found = [
+        one
+        for number, chip in enumerate(chips)
+        for word in chip.result
+        if not (one := _Found(chip, word, number)).is_cut(image_size, by=near)
+    ]
+    found = _each_once(found, image_size)
+    found.sort(key=lambda one: -(one.word.detection_score or 0))
+    areas = np.array([np.prod(chip.result.input_size) for chip in chips], dtype=np.float64)
+    costs = np.array([chip.result.relative_cost for chip in chips])
+    read = np.array([chip.result.scale * scale for chip, scale in zip(chips, scales, strict=True)])
+    return SpottingResult(
+        words=tuple(one.word for one in found),
+        image_size=image_size,
+        input_size=full,
+        scale=float(areas @ read / areas.sum()) if chips else 1.0,
+        relative_cost=float(areas @ costs / np.prod(full, dtype=np.float64)),
+        tiles=tuple(chips),
+    )
+
+
 class _Found:
     """A word, in pixels of the image, and the number of the tile that found it."""
 
@@ -129,10 +177,14 @@ class _Found:
         self.box = tile.box
         self.number = number
 
-    def is_cut(self, image_size: tuple[int, int]) -> bool:
-        """Whether it reaches a border of its tile that is none of the image."""
+    def is_cut(self, image_size: tuple[int, int], by: float | None = None) -> bool:
+        """Whether it is so near to a border of its tile that is none of the image, in pixels or as
+        a share of its height."""
         height, width = image_size
-        near = max(_NEAR * min(cv2.minAreaRect(self.word.polygon)[1]), _NEAR_PIXELS)
+        near = by
+        if near is None:
+            polygon = np.asarray(self.word.polygon, dtype=np.float32)
+            near = max(_NEAR * min(cv2.minAreaRect(polygon)[1]), _NEAR_PIXELS)
         low, high = self.word.polygon.min(axis=0), self.word.polygon.max(axis=0)
         x0, y0, x1, y1 = self.box
         return bool(

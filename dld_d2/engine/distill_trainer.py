@@ -223,15 +223,15 @@ def load_teacher(cfg: CfgNode) -> Spotter:
 
 
 def label_with_teacher(cfg: CfgNode, teacher: Spotter) -> Mapping[str, Dataset]:
-    """Those data sets of DATASETS.TRAIN that have no annotations, with what a teacher reads in them.
+    """Those sets of DATASETS.TRAIN that have no annotations, with what a teacher reads in them.
 
     Args:
         cfg: of the training.
         teacher: of the weights MODEL.DISTILL.TEACHER_WEIGHTS, in evaluation mode.
 
     Raises:
-        ConfigError, AnnotationError: as `dld_d2.engine.pseudo_labels.labelling.label_images`, and as
-            reading the other sets.
+        ConfigError, AnnotationError: as `dld_d2.engine.pseudo_labels.labelling.label_images`, and
+            as reading the other sets.
     """
     names = dict.fromkeys(cfg.DATASETS.TRAIN)
     unlabelled = [name for name in names if not is_labelled(name)]
@@ -241,9 +241,7 @@ def label_with_teacher(cfg: CfgNode, teacher: Spotter) -> Mapping[str, Dataset]:
     for name in names:
         DatasetCatalog.get(name)
     sha256 = _identity(cfg.MODEL.DISTILL.TEACHER_WEIGHTS)["sha256"]
-    return {
-        name: label_images(name, teacher, sha256, cfg, teacher_cfg(cfg)) for name in unlabelled
-    }
+    return {name: label_images(name, teacher, sha256, cfg, teacher_cfg(cfg)) for name in unlabelled}
 
 
 def _load(spotter: Spotter, key: str, file: str) -> None:

@@ -16,8 +16,8 @@ __all__ = ["trainer_for"]
 
 
 def trainer_for(cfg: CfgNode) -> type[SpotterTrainer]:
-    """A `DynamicSpotter`, or what derives from it, is distilled; a `FocusMap` may have a teacher; all
-    else learns by itself.
+    """A `DynamicSpotter`, or what derives from it, is distilled; a `FocusMap` may have a teacher;
+    all else learns by itself.
 
     Raises:
         ConfigError: for a model of Detectron2's own that does not read, as the default does not.
@@ -33,7 +33,9 @@ def trainer_for(cfg: CfgNode) -> type[SpotterTrainer]:
     if is_dynamic(name):
         return DistillTrainer
     model = META_ARCH_REGISTRY.get(name) if name in META_ARCH_REGISTRY else None
-    return FocusTrainer if isinstance(model, type) and issubclass(model, FocusMap) else SpotterTrainer
+    return (
+        FocusTrainer if isinstance(model, type) and issubclass(model, FocusMap) else SpotterTrainer
+    )
 
 
 def _reads(cfg: CfgNode, model: type) -> bool:

@@ -9,7 +9,8 @@ import torch
 
 from dld_d2.deployment.any_engine.network import MistakeMap, TextFeatures, WholeSelector
 from dld_d2.deployment.onnx_export import write_graph
-from dld_d2.deployment.runtime.scale_selector import METADATA_KEY, SelectorCard
+from dld_d2.deployment.runtime.network_file import METADATA_KEY
+from dld_d2.deployment.runtime.scale_selector import SelectorCard
 from dld_d2.engine.config_sources import ConfigError
 from dld_d2.modeling.onnx_graphs import OnnxGraph
 

@@ -14,6 +14,8 @@ __getattr__, __dir__, __all__ = lazy_loader.attach(
     __name__,
     submod_attrs={
         "dynamic": ["Dynamic"],
+        "focus": ["Focus"],
+        "focused": ["Focused"],
         "engines": ["Sides", "rapidocr", "tesseract"],
         "scale_selector": ["ScaleSelector"],
         "spotter": ["OnnxSpotter"],

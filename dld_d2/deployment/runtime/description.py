@@ -8,7 +8,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-__all__ = ["Choice", "Description"]
+__all__ = ["FOCUS_FILE", "Choice", "Description"]
+
+FOCUS_FILE = "focus.onnx"
+"""In the folder, the network that looks first, if there is one."""
 
 _FORMAT = "dld_d2 onnx"
 _VERSION = 1
@@ -50,6 +53,7 @@ class Description:
         multiple: to multiples of which images are padded.
         choice: None for a model that reads all images at the full resolution.
         made_with: version of this package.
+        focuses: whether the folder holds a network that looks first, see `FOCUS_FILE`.
     """
 
     kind: str
@@ -64,6 +68,7 @@ class Description:
     multiple: int
     choice: Choice | None
     made_with: str
+    focuses: bool = False
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `model.json`, at once."""
@@ -96,6 +101,8 @@ class Description:
                 f"{path}: is of version {content.get('version')!r}, and this dld_d2 reads "
                 f"version {_VERSION}; update dld_d2, or export the model again"
             )
+        # Folders of before there were networks that look first do not say that they have none.
+        content.setdefault("focuses", False)
         names = [field.name for field in fields(cls)]
         if missing := [name for name in names if name not in content]:
             raise ValueError(f"{path}: lacks {', '.join(missing)}; export the model again")

@@ -5,26 +5,20 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
-from typing import Any
 
 import numpy as np
-import onnxruntime
 
 from dld_d2.deployment.runtime.engines import Sides
+from dld_d2.deployment.runtime.network_file import checked_card, open_network
 from dld_d2.deployment.runtime.resizing import resize_by_area
-from dld_d2.structures.files import check_regular_file
 from dld_d2.structures.sizes import scaled_size
 
-__all__ = ["METADATA_KEY", "ScaleSelector", "SelectorCard"]
-
-METADATA_KEY = "dld_d2"
-"""In the network's metadata, where its card is, as JSON."""
+__all__ = ["ScaleSelector", "SelectorCard"]
 
 _FORMAT = "dld_d2 selector of an engine"
 _VERSION = 1
+_REMEDY = "train the selector again"
 
 
 @dataclass(frozen=True)
@@ -64,14 +58,7 @@ class SelectorCard:
         Raises:
             ValueError: for anything else, without the file's name.
         """
-        content = _object(text)
-        if content.get("format") != _FORMAT:
-            raise ValueError("is no selector of an engine")
-        if content.get("version") != _VERSION:
-            raise ValueError(
-                f"is of version {content.get('version')!r}, and this dld_d2 reads {_VERSION}; "
-                "update it, or train the selector again"
-            )
+        content = checked_card(text, _FORMAT, _VERSION, "selector of an engine", _REMEDY)
         try:
             fields = {name: content[name] for name in cls.__dataclass_fields__}
             fields["sides"] = Sides(**fields["sides"])
@@ -107,23 +94,9 @@ class ScaleSelector:
             FileNotFoundError: if there is no such file.
             ValueError: naming the file, if it is damaged or something else.
         """
-        path = Path(path)
-        if not path.exists():
-            raise FileNotFoundError(
-                f"there is no selector at {str(path)!r}; `dld-d2 select train` makes one"
-            )
-        check_regular_file(path)
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = options.inter_op_num_threads = threads
+        self._network, text = open_network(path, "selector", "dld-d2 select train", threads=threads)
         try:
-            self._network = onnxruntime.InferenceSession(
-                path.read_bytes(), options, providers=["CPUExecutionProvider"]
-            )
-        except Exception as error:  # its errors have no common class
-            raise ValueError(f"{path}: ONNX Runtime does not take it: {error}") from None
-        metadata = self._network.get_modelmeta().custom_metadata_map
-        try:
-            self.card = SelectorCard.from_json(metadata.get(METADATA_KEY, "{}"))
+            self.card = SelectorCard.from_json(text)
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from None
 
@@ -148,13 +121,3 @@ class ScaleSelector:
         if not math.isfinite(bias):
             raise ValueError(f"a cost bias must be a finite number, got {bias}")
         return int((logits - bias * np.array(self.card.relative_cost)).argmax())
-
-
-def _object(text: str) -> Mapping[str, Any]:
-    try:
-        content = json.loads(text)
-    except (ValueError, RecursionError):
-        raise ValueError("its card is no JSON; train it again") from None
-    if not isinstance(content, dict):
-        raise ValueError("is no selector of an engine")
-    return content

@@ -15,7 +15,8 @@ import onnxruntime
 from dld_d2.deployment.budget import choose_scales
 from dld_d2.deployment.image_reader import ImageReader, SelectorPolicy, check_score_threshold
 from dld_d2.deployment.result import SpottingResult
-from dld_d2.deployment.runtime.description import Description
+from dld_d2.deployment.runtime.description import FOCUS_FILE, Description
+from dld_d2.deployment.runtime.focus import Focus
 from dld_d2.deployment.runtime.resizing import resize
 from dld_d2.structures.sizes import scaled_size
 from dld_d2.structures.word import Word
@@ -51,6 +52,7 @@ class OnnxSpotter(ImageReader):
         providers: tuple[str, ...] = ("CPUExecutionProvider",),
         cost_bias: float | None = None,
         tiles: int | str | None = None,
+        focus: Focus | None = None,
     ) -> None:
         """
         Args:
@@ -59,6 +61,8 @@ class OnnxSpotter(ImageReader):
             providers: of ONNX Runtime, in the order in which they are tried.
             cost_bias: see the property; None leaves it as exported.
             tiles: see the property.
+            focus: see the property; None for that of the folder, if it holds one and `tiles` is
+                None.
 
         Raises:
             FileNotFoundError: if there is no such folder, or a network is missing.
@@ -71,7 +75,10 @@ class OnnxSpotter(ImageReader):
             (self.description.short_side, self.description.long_side),
             self.description.image_format,
             tiles,
+            focus,
         )
+        if self.description.focuses and focus is None and tiles is None:
+            self.focus = Focus(folder / FOCUS_FILE, threads=threads)
         if self.description.kind not in _KINDS:
             raise ValueError(
                 f"{folder}: a spotter of the kind {self.description.kind!r} is not known to this "

@@ -15,11 +15,10 @@ from dld_d2.structures.word import DONT_CARE, Word
 __all__ = ["FocusEvaluator", "coverage"]
 
 
-
 class FocusEvaluator(PartEvaluator):
     """Of a `FocusMap`: `words_covered`, the share of the words that are not don't-care which lie in
-    one chip as a whole; `pixels_read`, the mean share of the full resolution's pixels that are read;
-    `chips`, the mean number of them.
+    one chip as a whole; `pixels_read`, the mean share of the full resolution's pixels that are
+    read; `chips`, the mean number of them.
 
     Args:
         dataset_name: a registered data set.
@@ -84,7 +83,5 @@ def coverage(
         )
         for polygon in cared
     )
-    read = sum(
-        (x1 - x0) * (y1 - y0) * scale**2 for (x0, y0, x1, y1), scale in chips
-    )
+    read = sum((x1 - x0) * (y1 - y0) * scale**2 for (x0, y0, x1, y1), scale in chips)
     return len(cared), covered, read / (size[0] * size[1]), len(chips)

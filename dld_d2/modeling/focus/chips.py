@@ -41,8 +41,8 @@ class ChipRule:
         min_scale: they are not shrunk further than this.
         margin: around the places, in pixels of the chip as it is read.
         min_side: of a chip, in the same pixels.
-        overhead: what a chip costs beside its pixels, in pixels; chips are put together where one is
-            cheaper than two.
+        overhead: what a chip costs beside its pixels, in pixels; chips are put together where one
+            is cheaper than two.
         multiple: of its sides, which spotters fill up to anyway, in pixels as it is read.
     """
 
@@ -66,8 +66,8 @@ def chips_of(
 
     Places with text that touch are a piece. Each piece gets the scale at which its smallest words
     have the height that reading takes, and a margin. Then two that cost more than one around both,
-    at the larger of their scales, are put together, the best pair first. The image as a whole is one
-    chip where it costs no more than all.
+    at the larger of their scales, are put together, the best pair first. The image as a whole is
+    one chip where it costs no more than all.
 
     Args:
         text: (h, w), the probability of a word at each place.

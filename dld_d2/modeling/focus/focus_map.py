@@ -103,7 +103,7 @@ class FocusMap(nn.Module):
             heights = [word_heights(target.gt_masks.vertices) for target in targets]
             wanted = focus_targets(targets, heights, self.input_scale, tuple(tensor.shape[-2:]))
             return self._losses(text, height, wanted)
-        text, height = text.sigmoid().cpu().numpy(), height.cpu().numpy()
+        text, height = (x.detach().cpu().numpy() for x in (text.sigmoid(), height))
         return [
             {"chips": chips_of(*maps, tuple(image.shape[-2:]), self.input_scale, self.rule)}
             for image, *maps in zip(full, text, height, strict=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -54,8 +56,8 @@ class FocusNetwork(nn.Module):
             image: (B, 3, H, W), normalised, H and W multiples of 16.
 
         Returns:
-            (B, H / 8, W / 8) logits of there being a word; and the same size, the height of the word
-            there, in pixels of the input.
+            (B, H / 8, W / 8) logits of there being a word; and of the same size, the height of the
+            word there, in pixels of the input.
         """
         fine, middle, coarse = self.backbone(image)
         # Of the finest map the mean and the strongest of what lies under each place: a letter of
@@ -65,7 +67,8 @@ class FocusNetwork(nn.Module):
         x = F.relu(self.fine(fine) + self.middle(middle) + coarse)
         x = x + F.relu(self.mix(F.relu(self.places(x))))
         text, height = self.output(x).float().unbind(dim=1)
-        return text, _USUAL_HEIGHT * torch.exp2(height.clamp(-4, 6))
+        # 2**x, which the exporter does not know.
+        return text, _USUAL_HEIGHT * torch.exp(math.log(2) * height.clamp(-4, 6))
 
     def start_from(self, backbone: LightBackbone) -> None:
         """Take the weights of a detector's backbone, those of the stages that this one has."""

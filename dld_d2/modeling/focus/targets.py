@@ -5,20 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import cv2
 import numpy as np
 import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
 from dld_d2.modeling.focus.chips import STRIDE
+from dld_d2.modeling.spotters.pp_ocr.score_map_targets import rasterise, solid_pieces
 
 __all__ = ["FocusTargets", "focus_targets"]
 
 # A place of which words cover less than this is neither text nor background.
 _LEAST_COVER = 0.05
-# Polygons are drawn with coordinates in 1 / 2**4 of a pixel.
-_SHIFT = 4
 
 
 class FocusTargets(NamedTuple):
@@ -26,9 +24,10 @@ class FocusTargets(NamedTuple):
 
     Attributes:
         text: float32, 1 where there is a word and 0 elsewhere.
-        known: float32, 1 where `text` is to be learnt: not in don't-care regions that no word covers,
-            not where a word covers next to nothing, and not in padding.
-        height: float32, of the smallest word there, in pixels of the network's input; 0 without one.
+        known: float32, 1 where `text` is to be learnt: not in don't-care regions that no word
+            covers, not where a word covers next to nothing, and not in padding.
+        height: float32, of the smallest word there, in pixels of the network's input; 0 where there
+            is none.
     """
 
     text: Tensor
@@ -78,9 +77,10 @@ def _drawn(
     place that words cover."""
     canvas = np.zeros(size, dtype=np.float32)
     # The smallest last, so that they stay.
-    for index in np.argsort(-heights, kind="stable"):
-        points = np.rint(polygons[index] * 2**_SHIFT).astype(np.int32)
-        cv2.fillPoly(canvas, [points], float(heights[index]), shift=_SHIFT)
+    order = np.argsort(-heights, kind="stable")
+    pieces, word = solid_pieces(list(polygons[order]))
+    for piece, window, inside in rasterise(pieces, size):
+        canvas[window][inside] = heights[order][word[piece]]
     cells = canvas.reshape(size[0] // STRIDE, STRIDE, size[1] // STRIDE, STRIDE)
     least = np.where(cells > 0, cells, np.inf).min(axis=(1, 3))
     return np.where(np.isfinite(least), least, 0), (cells > 0).mean(axis=(1, 3))

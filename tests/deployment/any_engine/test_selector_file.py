@@ -18,7 +18,8 @@ from dld_d2.deployment.any_engine.selector_file import NOTICE, save_selector
 from dld_d2.deployment.any_engine.training import Schedule, View, predict, train, views_of
 from dld_d2.deployment.runtime import Dynamic, ScaleSelector
 from dld_d2.deployment.runtime.engines import Sides
-from dld_d2.deployment.runtime.scale_selector import METADATA_KEY, SelectorCard
+from dld_d2.deployment.runtime.network_file import METADATA_KEY
+from dld_d2.deployment.runtime.scale_selector import SelectorCard
 
 SCALES = (0.5, 1.0)
 COST = (0.3, 1.0)

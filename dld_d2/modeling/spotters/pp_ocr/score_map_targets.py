@@ -17,7 +17,13 @@ import torch
 from detectron2.structures import Instances
 from torch import Tensor
 
-__all__ = ["ScoreMapTargets", "batch_targets", "score_map_targets"]
+__all__ = [
+    "ScoreMapTargets",
+    "batch_targets",
+    "rasterise",
+    "score_map_targets",
+    "solid_pieces",
+]
 
 LOWEST_BORDER, HIGHEST_BORDER = 0.3, 0.7
 
@@ -122,7 +128,7 @@ def _draw(
     if len(polygons) != len(ignore):
         raise ValueError(f"{len(polygons)} polygons, but ignore is for {len(ignore)}")
     size = maps.shrunk.shape
-    pieces, word = _pieces(polygons)
+    pieces, word = solid_pieces(polygons)
     area, perimeter = shapely.area(pieces), shapely.length(pieces)
     distance = area * (1 - shrink_ratio**2) / perimeter
     # The height of the rectangle with this area and perimeter: unlike a bounding box's it stays the
@@ -136,10 +142,10 @@ def _draw(
         shapely.buffer(pieces[candidates], -distance[candidates]), return_index=True
     )
     taught[candidates] = False
-    for core, window, inside in _rasterise(cores, size):
+    for core, window, inside in rasterise(cores, size):
         maps.shrunk[window][inside] = 1
         taught[candidates[core_of[core]]] |= inside.any()
-    for piece, window, inside in _rasterise(pieces, size):
+    for piece, window, inside in rasterise(pieces, size):
         if taught[piece]:
             maps.border_mask[window] |= inside
         else:
@@ -150,7 +156,7 @@ def _draw(
     np.add(maps.border, HIGHEST_BORDER, out=maps.border)
 
 
-def _pieces(polygons: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+def solid_pieces(polygons: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Polygons as valid shapes without holes, (M,), and the index of the polygon of each, (M,)."""
     if len(polygons) == 0:
         return np.zeros(0, dtype=object), np.zeros(0, dtype=np.int64)
@@ -176,7 +182,7 @@ def _edges(polygons: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return points[:-1][inner], points[1:][inner], owner[1:][inner]
 
 
-def _rasterise(
+def rasterise(
     polygons: np.ndarray, size: tuple[int, int]
 ) -> Iterator[tuple[int, tuple[slice, slice], np.ndarray]]:
     """Which pixels' centres lie in each polygon.

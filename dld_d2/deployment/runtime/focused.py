@@ -1,0 +1,75 @@
+"""Any engine, shown those parts of an image alone in which there is text."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+
+from dld_d2.data.images import ImageLike, as_bgr, describe_image
+from dld_d2.deployment.parts import parts_of_chips
+from dld_d2.deployment.result import SpottingResult
+from dld_d2.deployment.runtime.engines import Engine, Sides, read_at
+from dld_d2.deployment.runtime.focus import Focus
+
+__all__ = ["Focused"]
+
+
+class Focused:
+    """Finds and transcribes the words of images by an engine that reads the parts with text.
+
+        reader = Focused(rapidocr(), "photo_focus.onnx", sides=Sides(736, 2000))
+        for word in reader("photograph.jpg"):
+            print(word.text)
+
+    Args:
+        engine: a callable from an image to its words, see `dld_d2.deployment.runtime.engines`.
+        focus: what looks first, or its file.
+        sides: what the full size of an image is; None for its own.
+        threads: within the network that looks, where a file is given.
+
+    Raises:
+        FileNotFoundError, ValueError: as `Focus`.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        focus: Focus | str | os.PathLike[str],
+        *,
+        sides: Sides | None = None,
+        threads: int = 1,
+    ) -> None:
+        if not callable(engine):
+            raise TypeError(f"an engine is called with an image; a {type(engine).__name__} cannot")
+        self.engine = engine
+        self.focus = focus if isinstance(focus, Focus) else Focus(focus, threads=threads)
+        self.sides = Sides() if sides is None else sides
+
+    def __call__(self, image: ImageLike) -> SpottingResult:
+        """Read an image.
+
+        Args:
+            image: see `dld_d2.data.images.as_bgr`.
+
+        Returns:
+            The words, polygons in pixels of the image, and the parts that were read, as `tiles`;
+            `relative_cost` is the share of pixels that was read, without the look.
+
+        Raises:
+            OSError: naming the file, if it cannot be read as an image.
+            ValueError: for an array of another shape or type, and for anything else; and for what
+                is no list of words from the engine.
+            TypeError: for several images.
+        """
+        if isinstance(image, list | tuple):
+            raise TypeError(f"one image is read at a time, got a {describe_image(image)}")
+        array = as_bgr(image)
+        full = self.sides.full(array.shape[:2])
+        parts = parts_of_chips(self.focus.chips(array, full), array.shape[:2], full)
+        results = []
+        for (x0, y0, x1, y1), size in parts.parts:
+            cut = np.ascontiguousarray(array[y0:y1, x0:x1])
+            words = tuple(read_at(self.engine, cut, size))
+            results.append(SpottingResult(words, cut.shape[:2], size))
+        return parts.together(results)
