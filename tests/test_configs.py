@@ -19,6 +19,7 @@ from dld_d2.engine.setup import setup_cfg
 from dld_d2.engine.trainers import trainer_for
 from dld_d2.modeling.build import build_spotter
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
+from dld_d2.modeling.focus.focus_map import FocusMap
 from dld_d2.modeling.multi_scale_teacher import MultiScaleTeacher
 from dld_d2.modeling.selection.policies import DynamicScale, FixedScale, RandomScale
 from dld_d2.modeling.spotters.mango.spotter import MANGOSpotter
@@ -134,6 +135,7 @@ KINDS = {
     "MultiScaleTeacher": MultiScaleTeacher,
     "TextPerceptronSpotter": TextPerceptronSpotter,
     "TextSizeEstimator": TextSizeEstimator,
+    "FocusMap": FocusMap,
 }
 
 

@@ -1,18 +1,23 @@
-"""Compare an engine at the scales that a selector chooses with the engine at fixed scales.
+"""Compare an engine at the scales that a selector chooses, or on the parts of images that a look
+finds, with the engine at fixed scales.
 
     dld-d2 select test --engine rapidocr --selector selector.onnx --images others/ \\
+        --readings others.jsonl --gt gt/
+    dld-d2 select test --engine rapidocr --focus photo_focus.onnx --images others/ \\
         --readings others.jsonl --gt gt/
 
 Use photographs that the selector has not learnt from. Each is read at all scales in turn, and
 looked at by the selector in between; one thread. Choosing takes the time of the reading at the
-scale that was chosen, and that of the look. What was read is kept in --readings, so that the
-command can be stopped and goes on. Without --gt, right is what agrees with the reading at the
-reference scale. Neither PyTorch nor Detectron2 is needed.
+scale that was chosen, and that of the look. With --focus each is also read in those parts that the
+look finds, in turn with the others. What was read is kept in --readings, and with --focus in a file
+beside it, so that the command can be stopped and goes on. Without --gt, right is what agrees with
+the reading at the reference scale. Neither PyTorch nor Detectron2 is needed.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import time
 from collections.abc import Mapping, Sequence
@@ -43,6 +48,9 @@ from dld_d2.deployment.any_engine.comparison import (
 )
 from dld_d2.deployment.any_engine.readings import ReadingsFile
 from dld_d2.deployment.image_paths import find_images
+from dld_d2.deployment.runtime.engines import Engine, NamedEngine, Sides
+from dld_d2.deployment.runtime.focus import Focus
+from dld_d2.deployment.runtime.focused import Focused
 from dld_d2.deployment.runtime.scale_selector import ScaleSelector
 
 __all__ = ["main"]
@@ -55,42 +63,47 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = parse_arguments(argv)
     cv2.setNumThreads(1)
-    selector = ScaleSelector(arguments.selector)
-    card = selector.card
+    wall = arguments.clock == "wall"
     engine, sides = engine_and_sides(arguments)
-    if engine.name != card.engine or sides != card.sides:
-        raise UsageError(
-            f"{arguments.selector}: is for the engine {card.engine} with --min-side "
-            f"{card.sides.min_side} --max-side {card.sides.max_side}"
-        )
-    if arguments.reference not in card.scales:
-        known = ", ".join(f"{one:g}" for one in card.scales)
-        raise UsageError(f"--reference {arguments.reference:g} is none of its scales, {known}")
-    scales = sorted({*card.scales, *arguments.scales})
+    selector = arguments.selector and ScaleSelector(arguments.selector)
+    own = selector_scales(selector, engine, sides, arguments) if selector else []
+    scales = sorted({*own, *arguments.scales, arguments.reference})
     files = find_images(arguments.images)
     file = ReadingsFile(arguments.readings, engine.name, sides)
-    logits, looks, failed = {}, {}, 0
+    readings = [(engine.read, scales, file)]
+    if arguments.focus is not None:
+        readings.append(focused(engine, sides, arguments))
+    logits, looks, images, failed = {}, {}, [], 0
+    turns = zip(*(collect(read, files, at, into) for read, at, into in readings), strict=True)
     try:
-        for one in progress(collect(engine.read, files, scales, file), "Reading", len(files)):
-            if isinstance(one, Exception):
+        for one in progress(turns, "Reading", len(files)):
+            if errors := [error for error in one if isinstance(error, Exception)]:
                 failed += 1
-                messages.print(str(one), style="red")
-            else:
-                logits[one], looks[one] = look(selector, one, wall=arguments.clock == "wall")
+                messages.print(str(errors[0]), style="red")
+                continue
+            images.append(one[0])
+            if selector:
+                logits[one[0]], looks[one[0]] = look(selector, one[0], wall=wall)
     finally:
-        file.close()
-    images = list(logits)
+        for _, _, into in readings:
+            into.close()
     if not images:
         raise UsageError(f"none of the {len(files)} images could be read")
     truth = truth_of(file, images, arguments)
-    measured = measure(file, images, scales, truth, wall=arguments.clock == "wall")
-    own = [scales.index(one) for one in card.scales]
+    measured = measure(file, images, scales, truth, wall=wall)
     choices = {}
-    for bias in arguments.cost_bias or [card.cost_bias]:
-        index = np.array([own[selector.choose(logits[image], bias)] for image in images])
-        choices[bias] = measured.chosen(index, np.array([looks[image] for image in images]))
+    biases = (arguments.cost_bias or [selector.card.cost_bias]) if selector else []
+    for bias in biases:
+        index = [scales.index(own[selector.choose(logits[image], bias)]) for image in images]
+        extra = np.array([looks[image] for image in images])
+        choices[f"chosen, bias {bias:.4g}"] = measured.chosen(np.array(index), extra)
+    if arguments.focus is not None:
+        parts = measure(readings[1][2], images, [arguments.reference], truth, wall=wall)
+        name = f"parts, by {arguments.focus.name}"
+        choices[name] = parts.chosen(np.zeros(len(images), dtype=int))
     reference = scales.index(arguments.reference)
-    found = compared(measured, scales, reference, choices, np.mean(list(looks.values())))
+    look_seconds = np.mean(list(looks.values())) if looks else 0.0
+    found = compared(measured, scales, reference, choices, look_seconds)
     show(found, len(images), arguments)
     if arguments.output:
         arguments.output.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
@@ -102,7 +115,26 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = described_parser(__doc__)
     add_engine(parser)
     add = parser.add_argument
-    add("--selector", type=Path, required=True, metavar="FILE", help="of `dld-d2 select train`")
+    add("--selector", type=Path, metavar="FILE", help="of `dld-d2 select train`")
+    add(
+        "--focus",
+        type=Path,
+        metavar="FILE",
+        help="a network that looks first where there is text, such as that of photo_student; "
+        "either of the two, or both",
+    )
+    add(
+        "--focus-threshold",
+        type=float,
+        metavar="P",
+        help="probability of text above which a place is read (default: as in the file)",
+    )
+    add(
+        "--text-height",
+        type=float,
+        metavar="PIXELS",
+        help="to which the smallest words of a part are shrunk at most (default: as in the file)",
+    )
     add_images(parser, "--images")
     add("--readings", type=Path, required=True, metavar="FILE", help="JSON lines, kept and used")
     add(
@@ -125,7 +157,47 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     arguments = parser.parse_args(argv)
     if not arguments.images:
         parser.error("--images: name the images to read, or folders of them")
+    if arguments.selector is None and arguments.focus is None:
+        parser.error("name a --selector, or a --focus, to compare with fixed scales")
+    if arguments.focus is None and (arguments.focus_threshold or arguments.text_height):
+        parser.error("--focus-threshold and --text-height are of a --focus")
     return arguments
+
+
+def selector_scales(
+    selector: ScaleSelector, engine: NamedEngine, sides: Sides, arguments: argparse.Namespace
+) -> list[float]:
+    """The scales of a selector, if it is for this engine."""
+    card = selector.card
+    if engine.name != card.engine or sides != card.sides:
+        raise UsageError(
+            f"{arguments.selector}: is for the engine {card.engine} with --min-side "
+            f"{card.sides.min_side} --max-side {card.sides.max_side}"
+        )
+    if arguments.reference not in card.scales:
+        known = ", ".join(f"{one:g}" for one in card.scales)
+        raise UsageError(f"--reference {arguments.reference:g} is none of its scales, {known}")
+    return list(card.scales)
+
+
+def focused(
+    engine: NamedEngine, sides: Sides, arguments: argparse.Namespace
+) -> tuple[Engine, list[float], ReadingsFile]:
+    """The engine shown parts of an image alone, the scale at which it sees them, and the file of
+    what it reads."""
+    focus = Focus(arguments.focus)
+    try:
+        if arguments.focus_threshold is not None:
+            focus.threshold = arguments.focus_threshold
+        if arguments.text_height is not None:
+            focus.text_height = arguments.text_height
+    except ValueError as error:
+        raise UsageError(f"--focus: {error}") from None
+    digest = hashlib.sha256(arguments.focus.read_bytes()).hexdigest()[:12]
+    rule = f"{focus.threshold:g}, {focus.text_height:g}"
+    name = f"{engine.name} on parts by {digest} ({rule})"
+    file = arguments.readings.with_suffix(f".focus{arguments.readings.suffix}")
+    return Focused(engine.read, focus), [arguments.reference], ReadingsFile(file, name, sides)
 
 
 def look(selector: ScaleSelector, image: str, *, wall: bool) -> tuple[np.ndarray, float]:
@@ -144,7 +216,7 @@ def compared(
     fixed: Measured,
     scales: Sequence[float],
     reference: int,
-    choices: Mapping[float, Measured],
+    choices: Mapping[str, Measured],
     look_seconds: float,
 ) -> dict[str, object]:
     """All figures, as JSON has them."""
@@ -166,11 +238,11 @@ def compared(
         row(f"fixed {one:g}", fixed.chosen(np.full(len(fixed.seconds), i)))
         for i, one in enumerate(scales)
     ]
-    for bias, one in choices.items():
+    for name, one in choices.items():
         best = oracle(fixed, float(one.seconds.mean()), look_seconds)
         rows.append(
             {
-                **row(f"chosen, bias {bias:.4g}", one),
+                **row(name, one),
                 "words_above_fixed": against_fixed(one, fixed),
             }
         )
@@ -198,7 +270,8 @@ def show(found: Mapping[str, object], num_images: int, arguments: argparse.Names
             _shown(above, "{:+.1f}") if above else "",
         )
     console.print(rows)
-    console.print(f"a look of the selector: {1000 * found['look_seconds']:.1f} ms")
+    if found["look_seconds"]:
+        console.print(f"a look of the selector: {1000 * found['look_seconds']:.1f} ms")
 
 
 def _shown(interval: Interval, form: str) -> str:

@@ -310,7 +310,6 @@ def test_a_folder_of_networks_looks_first(file, tmp_path):
     reader = OnnxSpotter(folder)
     assert reader.focus.rule == Focus(file).rule
     assert OnnxSpotter(folder, tiles="auto").focus is None
-    assert read.main([str(folder.parent / "none"), "--model", str(folder)]) == 2
 
 
 def test_by_pytorch_and_by_networks_chips_are_read_alike(tmp_path):

@@ -3,6 +3,7 @@ from detectron2.modeling import META_ARCH_REGISTRY
 from tiny_distillation import BASE
 
 from dld_d2.engine.distill_trainer import DistillTrainer
+from dld_d2.engine.focus_trainer import FocusTrainer
 from dld_d2.engine.setup import ConfigError, setup_cfg
 from dld_d2.engine.trainer import SpotterTrainer
 from dld_d2.engine.trainers import trainer_for
@@ -26,6 +27,7 @@ def trainer_of(name):
 def test_dynamic_spotters_are_distilled_and_all_else_learns_by_itself():
     assert trainer_of("DynamicSpotter") is DistillTrainer
     assert trainer_of("SomebodysDynamicSpotter") is DistillTrainer
+    assert trainer_of("FocusMap") is FocusTrainer
     for name in ("MaskRCNNSpotter", "TextSizeEstimator", "somebodys_function"):
         assert trainer_of(name) is SpotterTrainer
 

@@ -5,7 +5,8 @@ r"""Score and time readers of photographs side by side, on the same images, with
 
 A reader is the name of a model that comes with the package, the file of an exported one, or a
 folder of its networks (`dld-d2 export --format onnx`), which ONNX Runtime reads by. With @S behind
-it a student reads at its scale S alone, and any other model of PyTorch's at S of its size.
+it a student reads at its scale S alone, and any other model of PyTorch's at S of its size; with
++FILE it looks first by that network (`dld-d2 export` of a FocusMap), and with +off not at all.
 `rapidocr` is that package with its defaults, but for one thread and boxes of words. Each image is
 read by all readers in turn, the first one changing from image to image; what is measured is the
 time from the file to its words.
@@ -33,7 +34,8 @@ from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.deployment.image_paths import find_images
 from dld_d2.deployment.model_file import load_spotter
 from dld_d2.deployment.predictor import SpottingResult, TextSpotter
-from dld_d2.deployment.pretrained import find_model
+from dld_d2.deployment.pretrained import find_model, focus_file
+from dld_d2.deployment.runtime import Focus, OnnxSpotter
 from dld_d2.deployment.runtime.engines import rapidocr_words
 from dld_d2.evaluation import Report, evaluate, read_ground_truth
 from dld_d2.evaluation.bootstrap import hmean_intervals
@@ -123,13 +125,16 @@ def build_reader(name: str) -> Reader:
     """
     if name == RAPIDOCR:
         return _rapidocr()
-    if Path(name).is_dir():
-        return _of_networks(name)
-    model, at, text = name.partition("@")
+    model, plus, focus = name.partition("+")
+    if Path(model).is_dir():
+        return _of_networks(model, focus)
+    model, at, text = model.partition("@")
+    if not plus:
+        focus = focus_file(model) or ""
     file, opts = find_model(model), ["MODEL.DEVICE", "cpu"]
     cfg, spotter = load_spotter(file, opts)
     if not at:
-        return _of_spotter(TextSpotter(cfg, model=spotter), 1.0)
+        return _of_spotter(TextSpotter(cfg, model=spotter, focus=_focus(focus)), 1.0)
     try:
         scale = float(text)
     except ValueError:
@@ -139,21 +144,24 @@ def build_reader(name: str) -> Reader:
             known = ", ".join(f"{one:g}" for one in spotter.scales)
             raise UsageError(f"--reader {name}: {text!r} is not one of its scales, {known}")
         spotter.policy = FixedScale(spotter.scales.index(scale), len(spotter.scales))
-        return _of_spotter(TextSpotter(cfg, model=spotter), 1.0)
+        return _of_spotter(TextSpotter(cfg, model=spotter, focus=_focus(focus)), 1.0)
     if not 0 < scale <= 1:
         raise UsageError(f"--reader {name}: {text!r} is no scale, which is above 0 and at most 1")
     for key in ("MIN_SIZE_TEST", "MAX_SIZE_TEST"):
         opts += [f"INPUT.{key}", str(round(scale * cfg.INPUT[key]))]
     cfg, spotter = load_spotter(file, opts)
-    return _of_spotter(TextSpotter(cfg, model=spotter), scale)
+    return _of_spotter(TextSpotter(cfg, model=spotter, focus=_focus(focus)), scale)
 
 
-def _of_networks(folder: str) -> Reader:
-    try:
-        from dld_d2.deployment.runtime import OnnxSpotter
-    except ImportError:
-        raise UsageError(f"--reader {folder}: pip install onnxruntime") from None
-    return _of_spotter(OnnxSpotter(folder), 1.0)
+def _focus(file: str | Path) -> Focus | None:
+    return None if str(file) in ("", "off") else Focus(file)
+
+
+def _of_networks(folder: str, focus: str) -> Reader:
+    reader = OnnxSpotter(folder)
+    if focus:
+        reader.focus = _focus(focus)
+    return _of_spotter(reader, 1.0)
 
 
 def _of_spotter(spotter: Callable[[Path], SpottingResult], scale: float) -> Reader:

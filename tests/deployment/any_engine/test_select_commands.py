@@ -7,9 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from dld_d2.commands.main import main
 from dld_d2.deployment.any_engine.readings import ReadingsFile
+from dld_d2.deployment.focus_file import save_focus
+from dld_d2.engine.setup import setup_cfg
+from dld_d2.modeling.focus.focus_map import FocusMap
 
 ROOT = Path(__file__).resolve().parents[3]
 ENGINE = ["--engine", "block_engine:read"]
@@ -132,6 +136,7 @@ def test_a_selector_is_for_its_engine_and_size(folder, tmp_path, capsys):
     "module",
     [
         "dld_d2.deployment.runtime.dynamic",
+        "dld_d2.deployment.runtime.focused",
         "dld_d2.commands.select",
         "dld_d2.commands.select_read",
         "dld_d2.commands.select_test",
@@ -143,3 +148,27 @@ def test_reading_loads_neither_torch_nor_detectron2(module):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert not {"torch", "torchvision", "detectron2"} & set(done.stdout.split())
+
+
+def test_parts_of_images_are_compared_with_fixed_scales(folder, tmp_path, photographs, capsys):
+    """By a network that has learnt nothing, which marks whatever it marks."""
+    torch.manual_seed(3)
+    model = FocusMap(setup_cfg(str(ROOT / "configs/photo/focus.yaml"), ["MODEL.DEVICE", "cpu"]))
+    torch.nn.init.zeros_(model.network.output.weight)
+    model.network.output.bias.data = torch.tensor([3.0, 0.0])  # text, a few pixels high
+    save_focus(model.eval(), tmp_path / "focus.onnx", image_format="BGR")
+    words = [*ENGINE, "--images", *photographs[:6], "--readings", tmp_path / "r.jsonl"]
+    figures = tmp_path / "figures.json"
+    look = ["--focus", tmp_path / "focus.onnx", "--scales", 0.5, "--output", figures]
+    assert run("test", *words, *look) == 0
+    # It marks all places, so that images are read as they are.
+    found = {one["reader"]: one for one in json.loads(figures.read_text())["readers"]}
+    whole, parts = found["fixed 1"], found["parts, by focus.onnx"]
+    assert (parts["right"], parts["of"]) == (whole["right"], whole["of"]) and whole["right"] > 0
+    assert "words_above_fixed" in parts and "oracle in that time" in found
+    # What was read so is kept apart, and is no other look's.
+    assert (tmp_path / "r.focus.jsonl").is_file()
+    assert run("test", *words, *look, "--focus-threshold", 0.5) == 2
+    assert run("test", *words) == 2
+    assert run("test", *words, "--focus", tmp_path / "no.onnx") == 2
+    assert "no network that looks first" in capsys.readouterr().err
