@@ -169,6 +169,7 @@ def test_parts_of_images_are_compared_with_fixed_scales(folder, tmp_path, photog
     # What was read so is kept apart, and is no other look's.
     assert (tmp_path / "r.focus.jsonl").is_file()
     assert run("test", *words, *look, "--focus-threshold", 0.5) == 2
-    assert run("test", *words) == 2
     assert run("test", *words, "--focus", tmp_path / "no.onnx") == 2
+    with pytest.raises(SystemExit):
+        run("test", *words)  # neither a selector nor a look
     assert "no network that looks first" in capsys.readouterr().err
