@@ -238,7 +238,7 @@ def write_words(arguments: argparse.Namespace) -> int:
             try:
                 if not arguments.no_pictures:
                     picture = f"{pictures.name}/{stem}.jpg"
-                    drawn = draw_result(as_bgr(image), result)
+                    drawn = draw_result(as_bgr(image), result, spotter.focus is not None)
                     write_picture(arguments.output / picture, drawn)
             except OSError as error:
                 fail(source, error)
@@ -301,8 +301,14 @@ def meet_target(
     messages.print(f"cost bias {budget.cost_bias:.6g}: mean relative cost {budget.mean_cost:.4f}")
 
 
-def draw_result(image: np.ndarray, result: SpottingResult) -> np.ndarray:
-    """Picture (BGR) of the words, and below it what their numbers are."""
-    drawn = [DrawnWord(word.polygon, word.text, word.score) for word in result]
+def draw_result(image: np.ndarray, result: SpottingResult, focused: bool = False) -> np.ndarray:
+    """Picture (BGR) of the words, and below it what their numbers are; with frames around the parts
+    that were read, if a look found them."""
+    frames = [np.array(tile.box)[[0, 1, 2, 1, 2, 3, 0, 3]] for tile in result.tiles if focused]
+    drawn = [DrawnWord(frame.reshape(4, 2), color="grey") for frame in frames]
+    drawn += [DrawnWord(word.polygon, word.text, word.score) for word in result]
     picture = draw_words(image, drawn, enlarge=enlargement(image))
-    return add_legend(picture, [LegendEntry("numbers: confidence of the transcription (score)")])
+    legend = [LegendEntry("numbers: confidence of the transcription (score)")]
+    if focused:
+        legend.append(LegendEntry("what was read", "grey"))
+    return add_legend(picture, legend)

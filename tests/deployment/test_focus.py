@@ -364,3 +364,18 @@ def _always():
             return [Chip((0, 0, full[1], full[0]), 1.0)]
 
     return Always()
+
+
+def test_the_command_reads_and_draws_the_parts(file, config_file, tmp_path, monkeypatch):
+    image = save(tmp_path / "images", "a.png", picture((150, 60, 210, 90)))
+    monkeypatch.setattr("dld_d2.deployment.runtime.Focus", lambda *_, **__: Looks())
+    words = [image, "--config-file", config_file, "--output", str(tmp_path / "out")]
+    assert read.main([*words, "--focus", str(file)]) == 0
+    results = json.loads((tmp_path / "out" / "results.json").read_text())
+    (found,) = results["images"]
+    assert found["tiles"] == 1 and found["relative_cost"] < 0.1 and len(found["words"]) == 1
+    framed = (tmp_path / "out" / "pictures" / "a.jpg").read_bytes()
+    assert read.main([*words, "--focus", "off"]) == 0
+    (found,) = json.loads((tmp_path / "out" / "results.json").read_text())["images"]
+    assert "tiles" not in found and found["relative_cost"] == 1
+    assert (tmp_path / "out" / "pictures" / "a.jpg").read_bytes() != framed

@@ -10,7 +10,14 @@ from detectron2.data import DatasetCatalog
 from detectron2.modeling import build_model
 
 from dld_d2.deployment import TextSpotter
-from dld_d2.deployment.pretrained import DEFAULT, card, find_model, names, weights_file
+from dld_d2.deployment.pretrained import (
+    DEFAULT,
+    card,
+    find_model,
+    focus_file,
+    names,
+    weights_file,
+)
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.engine.setup import setup_cfg
 
@@ -18,15 +25,19 @@ ROOT = Path(__file__).resolve().parents[2]
 CONFIGS = ROOT / "configs"
 TINY = ["tiny_dld", "tiny_dld_gamma0.3", "tiny_teacher", "tiny_text_perceptron"]
 PHOTO = ["photo_teacher"]
+LOOKS_FIRST = ["photo_student"]
 EXPECTED = PHOTO + TINY
 
 
 def test_what_there_is_and_how_large():
-    assert names() == EXPECTED
-    assert sum(weights_file(name).stat().st_size for name in names()) < 60e6
+    assert names() == LOOKS_FIRST + EXPECTED
+    files = {weights_file(name) for name in names()} | {focus_file(name) for name in LOOKS_FIRST}
+    assert sum(file.stat().st_size for file in files) < 60e6
+    folder = next(iter(files)).parent
+    assert files == {f for f in folder.iterdir() if f.suffix in (".safetensors", ".onnx")}
     assert sum(weights_file(name).stat().st_size for name in PHOTO) < 25e6
     with pytest.raises(
-        ValueError, match=r"no model 'tiny'; there are photo_teacher, .*tiny_teacher"
+        ValueError, match=r"no model 'tiny'; there are photo_student, .*tiny_teacher"
     ):
         weights_file("tiny")
 
@@ -38,10 +49,37 @@ def test_a_model_is_found_by_its_name_or_its_file(tmp_path, monkeypatch):
     file = tmp_path / "student.pth"
     file.touch()
     assert find_model("student.pth") == Path("student.pth") and find_model(file) == file
-    with pytest.raises(FileNotFoundError, match=r"no spotter at 'tiny'.*there are photo_teacher, "):
+    with pytest.raises(FileNotFoundError, match=r"no spotter at 'tiny'.*there are photo_student, "):
         find_model("tiny")
-    assert DEFAULT == "photo_teacher"
+    assert DEFAULT == "photo_student"
     assert TextSpotter.pretrained(tiles="auto").tiles == "auto"
+
+
+def test_one_that_looks_first_is_the_model_that_reads_and_its_look():
+    assert weights_file("photo_student") == weights_file("photo_teacher")
+    assert focus_file("photo_teacher") is None and focus_file("some.pth") is None
+    found = card("photo_student")
+    digest = hashlib.sha256(focus_file("photo_student").read_bytes()).hexdigest()
+    assert found["name"] == "photo_student" and found["sha256"] == digest
+    assert {"what", "limits", "license", "training"} <= set(found)
+    spotter = TextSpotter.pretrained()
+    assert spotter.focus.rule.threshold == 0.1 and spotter.focus.rule.text_height == 48
+    assert TextSpotter.pretrained("photo_student", focus=None).focus is None
+    assert TextSpotter.pretrained("photo_student", tiles="auto").focus is None
+    assert TextSpotter.pretrained("photo_teacher").focus is None
+
+
+def test_a_damaged_look_is_noticed(tmp_path, monkeypatch):
+    for file in focus_file("photo_student").parent.iterdir():
+        if file.stem.startswith("photo_"):
+            (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr("dld_d2.deployment.pretrained._FOLDER", tmp_path)
+    assert focus_file("photo_student").parent == tmp_path
+    content = bytearray((tmp_path / "photo_focus.onnx").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "photo_focus.onnx").write_bytes(content)
+    with pytest.raises(ValueError, match=r"photo_focus\.onnx: damaged: .*SHA-256 differs"):
+        TextSpotter.pretrained()
 
 
 @pytest.mark.parametrize("name", EXPECTED)
@@ -97,7 +135,7 @@ def test_they_read(name):
     assert cv2.contourArea(found[0].polygon) > 100
 
 
-@pytest.mark.parametrize("name", PHOTO)
+@pytest.mark.parametrize("name", PHOTO + LOOKS_FIRST)
 def test_those_of_photographs_read_a_photograph(name):
     file = ROOT / "tools" / "demo_page" / "photographs" / "scenetext01.jpg"
     found = TextSpotter.pretrained(name)(file)

@@ -23,9 +23,11 @@ def add_config(cfg: CfgNode) -> None:
     focus.POSITIVE_WEIGHT = 4.0
     focus.HEIGHT_LOSS_WEIGHT = 0.2
     # Probability of a word above which a place is looked at again; lower reads more, for more time.
-    focus.THRESHOLD = 0.3
-    # Parts of an image are shrunk until their smallest words are so many pixels high.
-    focus.TEXT_HEIGHT = 32.0
+    # Chosen on icdar2015_val, where 0.15 reads a seventh less and 2 points less well.
+    focus.THRESHOLD = 0.1
+    # Parts of an image are shrunk until their smallest words are so many pixels high. Chosen on
+    # photographs of MLT2017, where 32 loses six words of 179, and 72 wins none.
+    focus.TEXT_HEIGHT = 48.0
 
 
 ALLOWED: Mapping[str, Rule] = {
