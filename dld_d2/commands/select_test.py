@@ -135,6 +135,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         metavar="PIXELS",
         help="to which the smallest words of a part are shrunk at most (default: as in the file)",
     )
+    add(
+        "--together",
+        action="store_true",
+        help="lay the parts of an image side by side and read them at once, for an engine that "
+        "takes long to begin",
+    )
     add_images(parser, "--images")
     add("--readings", type=Path, required=True, metavar="FILE", help="JSON lines, kept and used")
     add(
@@ -159,8 +165,9 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         parser.error("--images: name the images to read, or folders of them")
     if arguments.selector is None and arguments.focus is None:
         parser.error("name a --selector, or a --focus, to compare with fixed scales")
-    if arguments.focus is None and (arguments.focus_threshold or arguments.text_height):
-        parser.error("--focus-threshold and --text-height are of a --focus")
+    of_focus = arguments.focus_threshold, arguments.text_height, arguments.together or None
+    if arguments.focus is None and any(value is not None for value in of_focus):
+        parser.error("--focus-threshold, --text-height and --together are of a --focus")
     return arguments
 
 
@@ -195,9 +202,12 @@ def focused(
         raise UsageError(f"--focus: {error}") from None
     digest = hashlib.sha256(arguments.focus.read_bytes()).hexdigest()[:12]
     rule = f"{focus.threshold:g}, {focus.text_height:g}"
+    if arguments.together:
+        rule += ", together"
     name = f"{engine.name} on parts by {digest} ({rule})"
     file = arguments.readings.with_suffix(f".focus{arguments.readings.suffix}")
-    return Focused(engine.read, focus), [arguments.reference], ReadingsFile(file, name, sides)
+    reader = Focused(engine.read, focus, together=arguments.together)
+    return reader, [arguments.reference], ReadingsFile(file, name, sides)
 
 
 def look(selector: ScaleSelector, image: str, *, wall: bool) -> tuple[np.ndarray, float]:

@@ -2,6 +2,7 @@
 
 import json
 
+import cv2
 import numpy as np
 import onnx
 import pytest
@@ -16,6 +17,7 @@ from dld_d2.deployment.focus_file import save_focus
 from dld_d2.deployment.parts import parts_of_chips
 from dld_d2.deployment.result import SpottingResult, Tile, Word
 from dld_d2.deployment.runtime import Focus, Focused, OnnxSpotter
+from dld_d2.deployment.runtime.canvas import lay_out, part_of
 from dld_d2.deployment.runtime.description import FOCUS_FILE
 from dld_d2.deployment.runtime.engines import Sides
 from dld_d2.deployment.runtime.focus import FocusCard
@@ -379,3 +381,61 @@ def test_the_command_reads_and_draws_the_parts(file, config_file, tmp_path, monk
     (found,) = json.loads((tmp_path / "out" / "results.json").read_text())["images"]
     assert "tiles" not in found and found["relative_cost"] == 1
     assert (tmp_path / "out" / "pictures" / "a.jpg").read_bytes() != framed
+
+
+def test_parts_that_are_read_as_one_image_give_the_words_of_parts_that_are_read_alone(file):
+    blocks = [(10, 10, 40, 24), (200, 30, 270, 60), (60, 120, 100, 140), (220, 150, 290, 170)]
+    image = picture(None)
+    for x0, y0, x1, y1 in blocks:
+        image[y0:y1, x0:x1] = (0, 0, 255)
+    seen = []
+
+    def engine(image):
+        seen.append(image.shape[:2])
+        mask = ((image[:, :, 2] > 128) & (image[:, :, 1] < 64)).astype(np.uint8)
+        count, _, stats, _ = cv2.connectedComponentsWithStats(mask)
+        return [
+            ([[x, y], [x + w, y], [x + w, y + h], [x, y + h]], f"{round(w / h, 1)}", 0.9)
+            for x, y, w, h, _ in stats[1:count].tolist()
+        ]
+
+    looks = Looks(
+        [
+            Chip((2 * x0 - 20, 2 * y0 - 20, 2 * x1 + 20, 2 * y1 + 20), scale)
+            for (x0, y0, x1, y1), scale in zip(blocks, (1.0, 0.5, 1.0, 0.5), strict=True)
+        ]
+    )
+    found = []
+    for together in (False, True):
+        reader = Focused(engine, Focus(file), sides=Sides(400), together=together)
+        reader.focus = looks
+        result = reader(image)
+        found.append(sorted((w.polygon.min(axis=0).round().tolist(), w.text) for w in result))
+    assert len(seen) == 4 + 1 and len(found[0]) == 4
+    for (mine, text), (theirs, other) in zip(*found, strict=True):
+        assert text == other
+        np.testing.assert_allclose(mine, theirs, atol=2)
+    height, width = seen[-1]
+    parts = sum(h * w for h, w in seen[:4])
+    assert height * width < 4 * parts + 40_000
+
+
+def test_a_canvas_holds_all_parts_apart():
+    generator = np.random.default_rng(0)
+    for number in (1, 2, 7, 30):
+        parts = [
+            np.full((*generator.integers(20, 200, 2), 3), value, np.uint8)
+            for value in range(1, number + 1)
+        ]
+        canvas, places = lay_out(parts)
+        covered = np.zeros(canvas.shape[:2], int)
+        for part, (x, y) in zip(parts, places, strict=True):
+            height, width = part.shape[:2]
+            assert (canvas[y : y + height, x : x + width] == part).all()
+            covered[y : y + height, x : x + width] += 1
+        assert covered.max() == 1 and (canvas[covered == 0] == 127).all()
+        corners = np.array([[0, 0], [9, 0], [9, 9], [0, 9]])
+        sizes = [part.shape[:2] for part in parts]
+        for index, place in enumerate(places):
+            assert part_of(corners + place, places, sizes) == index
+        assert part_of(corners, places, sizes) is None
