@@ -1,9 +1,10 @@
-"""The built-in sets of scenes. Importing this module registers them; nothing is drawn."""
+"""The built-in sets of scenes and pages. Importing this module registers them; nothing is drawn."""
 
 from __future__ import annotations
 
 from dld_d2.synthetic.catalog import register_synthetic_dataset
 from dld_d2.synthetic.config import DENSE_REGIMES, SceneConfig
+from dld_d2.synthetic.pages import register_pages
 
 __all__ = ["SPLITS"]
 
@@ -24,6 +25,7 @@ def _register_all() -> None:
         register_synthetic_dataset(
             f"synthetic_{split}", length=length, seed=seed, config=config, prefix=split
         )
+    register_pages("synthetic_pages", length=400, seed=6)
 
 
 _register_all()
