@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from detectron2.data import DatasetCatalog, MetadataCatalog
 
+import dld_d2.synthetic.builtin  # noqa: F401 (which registers)
 from dld_d2.synthetic.pages import PageDataset, register_pages
 
 
