@@ -1,6 +1,6 @@
 r"""Read photographs for others, over HTTP, by networks that need no PyTorch.
 
-    dld-d2 export --model photo_teacher --format onnx --output photo_onnx
+    dld-d2 export --model photo_student --format onnx --output photo_onnx
     dld-d2 serve --model photo_onnx --host 0.0.0.0 --port 8000
 
 POST /read takes the bytes of an image file and answers with its words as JSON, GET /health tells
