@@ -54,7 +54,7 @@ def test_scoring_needs_no_pytorch():
         (["train"], ("detectron2",), "needs detectron2, which is not installed: python tools/"),
         (["export"], ("torch", "detectron2"), "pip install 'dld_d2[train]'"),
         (["check"], ("yaml",), "needs yaml, which is not installed: pip install 'dld_d2[train]'"),
-        (["read", "README.md"], ("torch",), "photo_teacher: reading by this model needs torch"),
+        (["read", "README.md"], ("torch",), "photo_student: reading by this model needs torch"),
         (
             ["read", "README.md"],
             ("cv2",),
