@@ -21,7 +21,7 @@ from dld_d2.commands.arguments import described_parser
 from dld_d2.commands.console import console, table
 from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.deployment.model_file import load_spotter
-from dld_d2.deployment.pretrained import card, names, weights_file
+from dld_d2.deployment.pretrained import card, names, reads, weights_file
 from dld_d2.engine.trainer import SpotterTrainer
 
 __all__ = ["main"]
@@ -36,9 +36,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command; returns the exit status."""
     arguments = parse_arguments(argv)
     wrong = 0
-    # One that looks first has the file, and so the figures, of the model that reads.
-    own = [name for name in names() if weights_file(name).stem == name]
-    for name in arguments.names or own:
+    for name in arguments.names:
+        if reads(name) != name:
+            raise UsageError(
+                f"{name}: has the weights, and so the figures, of {reads(name)}; check that one"
+            )
+    for name in arguments.names or [name for name in names() if reads(name) == name]:
         console.print(f"Evaluating {name}")
         scores = {} if arguments.write else card_scores(name)
         dataset = scores.pop("dataset", "synthetic_test")

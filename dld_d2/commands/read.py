@@ -38,7 +38,7 @@ from dld_d2.commands.arguments import (
 from dld_d2.commands.console import messages, progress
 from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.commands.models import open_reader
-from dld_d2.commands.pictures import enlargement, write_picture
+from dld_d2.commands.pictures import enlargement, frames_of, write_picture
 from dld_d2.commands.results import FORMATS, Reading, UniqueStems, write_results
 from dld_d2.data.images import as_bgr
 from dld_d2.deployment.image_paths import find_images
@@ -238,7 +238,7 @@ def write_words(arguments: argparse.Namespace) -> int:
             try:
                 if not arguments.no_pictures:
                     picture = f"{pictures.name}/{stem}.jpg"
-                    drawn = draw_result(as_bgr(image), result, spotter.focus is not None)
+                    drawn = draw_result(as_bgr(image), result)
                     write_picture(arguments.output / picture, drawn)
             except OSError as error:
                 fail(source, error)
@@ -247,6 +247,8 @@ def write_words(arguments: argparse.Namespace) -> int:
     finally:
         # An interrupted run keeps what it has.
         source = {"model": arguments.model, "config_file": arguments.config_file}
+        if arguments.focus is not None:
+            source["focus"] = arguments.focus
         kinds = arguments.format or ["json"]
         written = write_results(arguments.output, kinds, readings, failed, source)
 
@@ -274,6 +276,10 @@ def prepared_spotter(arguments: argparse.Namespace, sources: Sequence[Source]) -
     if arguments.confidence_threshold is not None:
         spotter.score_threshold = arguments.confidence_threshold
     if arguments.target_cost is not None:
+        if spotter.focus is not None and len(spotter.scales) > 1:
+            raise UsageError(
+                "--target-cost: is for images that are read as a whole; add --focus off"
+            )
         meet_target(spotter, sources, arguments)
     return spotter
 
@@ -301,14 +307,13 @@ def meet_target(
     messages.print(f"cost bias {budget.cost_bias:.6g}: mean relative cost {budget.mean_cost:.4f}")
 
 
-def draw_result(image: np.ndarray, result: SpottingResult, focused: bool = False) -> np.ndarray:
+def draw_result(image: np.ndarray, result: SpottingResult) -> np.ndarray:
     """Picture (BGR) of the words, and below it what their numbers are; with frames around the parts
     that were read, if a look found them."""
-    frames = [np.array(tile.box)[[0, 1, 2, 1, 2, 3, 0, 3]] for tile in result.tiles if focused]
-    drawn = [DrawnWord(frame.reshape(4, 2), color="grey") for frame in frames]
+    drawn = frames_of(result)
     drawn += [DrawnWord(word.polygon, word.text, word.score) for word in result]
     picture = draw_words(image, drawn, enlarge=enlargement(image))
     legend = [LegendEntry("numbers: confidence of the transcription (score)")]
-    if focused:
+    if result.focused:
         legend.append(LegendEntry("what was read", "grey"))
     return add_legend(picture, legend)

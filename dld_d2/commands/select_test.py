@@ -149,7 +149,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         type=scale,
         default=[],
         metavar="S",
-        help="further fixed scales to compare with, beside the selector's",
+        help="fixed scales to compare with, beside the reference and the selector's",
     )
     add(
         "--cost-bias",
@@ -168,6 +168,8 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     of_focus = arguments.focus_threshold, arguments.text_height, arguments.together or None
     if arguments.focus is None and any(value is not None for value in of_focus):
         parser.error("--focus-threshold, --text-height and --together are of a --focus")
+    if arguments.selector is None and arguments.cost_bias:
+        parser.error("--cost-bias is of a --selector")
     return arguments
 
 
@@ -200,14 +202,16 @@ def focused(
             focus.text_height = arguments.text_height
     except ValueError as error:
         raise UsageError(f"--focus: {error}") from None
-    digest = hashlib.sha256(arguments.focus.read_bytes()).hexdigest()[:12]
-    rule = f"{focus.threshold:g}, {focus.text_height:g}"
+    digest = hashlib.sha256(arguments.focus.read_bytes()).hexdigest()[:8]
+    mark = f"{digest}-{focus.threshold:g}-{focus.text_height:g}"
     if arguments.together:
-        rule += ", together"
-    name = f"{engine.name} on parts by {digest} ({rule})"
-    file = arguments.readings.with_suffix(f".focus{arguments.readings.suffix}")
+        mark += "-together"
+    # Another look, or another rule, has a file of its own.
+    readings = arguments.readings
+    file = readings.with_name(f"{readings.stem}.focus-{mark}{readings.suffix}")
     reader = Focused(engine.read, focus, together=arguments.together)
-    return reader, [arguments.reference], ReadingsFile(file, name, sides)
+    named = f"{engine.name} on parts by {mark}"
+    return reader, [arguments.reference], ReadingsFile(file, named, sides)
 
 
 def look(selector: ScaleSelector, image: str, *, wall: bool) -> tuple[np.ndarray, float]:

@@ -18,6 +18,7 @@ from dld_d2.deployment.batches import check_several, run_in_batches
 from dld_d2.deployment.budget import Budget, choose_cost_bias
 from dld_d2.deployment.parts import (
     Looks,
+    NothingToReadError,
     Part,
     PartsOfImage,
     all_together,
@@ -38,7 +39,7 @@ _LEAST_REDUCTION = 2.0
 
 _EITHER = (
     "an image is read in tiles, for words that are too small at its full resolution, or in the "
-    "parts that a look at it finds (focus), for less time; not both"
+    "parts that a look at it finds (focus), for less time; not both: set the other to None first"
 )
 
 
@@ -308,7 +309,8 @@ class ImageReader(ABC):
         Args:
             images: as `__call__` takes them.
             parts: gets, for each image, what part of it each item is.
-            keep_errors: put an exception in the place of an image that cannot be read.
+            keep_errors: put an exception in the place of an image that cannot be read, and of one
+                of which nothing is.
         """
         for image in images:
             try:
@@ -322,6 +324,8 @@ class ImageReader(ABC):
                 yield error
                 continue
             parts.append(found)
+            if keep_errors and not found.parts:
+                yield NothingToReadError(name)
             for part in found.parts:
                 try:
                     item = self._input_of(part, array, size, name)

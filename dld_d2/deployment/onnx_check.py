@@ -71,6 +71,9 @@ def export_networks(
     folder = Path(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as trial:
+        if focus is not None:
+            Focus(focus)  # says what is wrong with it before anything is exported
+            shutil.copyfile(focus, Path(trial) / FOCUS_FILE)
         description = save_onnx(cfg, model, trial, half=half)
         comparison = compare_networks(cfg, model, trial)
         if comparison.different:
@@ -83,10 +86,11 @@ def export_networks(
         for name in description.graphs:
             os.replace(Path(trial) / f"{name}.onnx", folder / f"{name}.onnx")
         if focus is not None:
-            Focus(focus)
-            shutil.copyfile(focus, folder / FOCUS_FILE)
+            os.replace(Path(trial) / FOCUS_FILE, folder / FOCUS_FILE)
             description = replace(description, focuses=True)
         description.save(folder)
+        if focus is None:
+            (folder / FOCUS_FILE).unlink(missing_ok=True)  # of an earlier export
     return description, comparison
 
 
@@ -106,6 +110,7 @@ def compare_networks(
             without words.
     """
     spotter, runtime = TextSpotter(cfg, model=model), OnnxSpotter(folder, threads=0)
+    runtime.focus = None
     close = [runtime.score_threshold, runtime.description.settings.get("text_threshold")]
     thresholds = [value for value in close if value is not None]
     number = words = 0

@@ -12,7 +12,15 @@ from dld_d2.deployment.result import SpottingResult, Tile
 from dld_d2.deployment.tiles import Box, merge_chips, merge_tiles
 from dld_d2.modeling.focus.chips import Chip
 
-__all__ = ["Looks", "Part", "PartsOfImage", "all_together", "parts_of_chips", "whole_image"]
+__all__ = [
+    "Looks",
+    "NothingToReadError",
+    "Part",
+    "PartsOfImage",
+    "all_together",
+    "parts_of_chips",
+    "whole_image",
+]
 
 
 class Looks(Protocol):
@@ -23,6 +31,10 @@ class Looks(Protocol):
 
     def multiply_adds(self, full: tuple[int, int]) -> float:
         """See there."""
+
+
+class NothingToReadError(ValueError):
+    """Stands for the parts of an image that has none, so that no image waits for the next one."""
 
 
 class Part(NamedTuple):
@@ -96,17 +108,17 @@ def all_together(
 
     Args:
         images: is filled as results are asked for; each image is taken out with its result.
-        results: of all parts of all images in order. The first error stands for the image.
+        results: of all parts of all images in order; of an image without parts a
+            `NothingToReadError`. The first other error stands for the image.
     """
     found: list[SpottingResult | Exception] = []
     for result in results:
-        while not images[0].parts:
+        if isinstance(result, NothingToReadError):
             yield images.popleft().together([])
+            continue
         found.append(result)
         if len(found) == len(images[0].parts):
             error = next((item for item in found if isinstance(item, Exception)), None)
             yield error or images[0].together(found)
             images.popleft()
             found = []
-    while images:
-        yield images.popleft().together([])

@@ -24,7 +24,6 @@ from dld_d2.deployment.model_file import load_spotter
 from dld_d2.deployment.parts import Looks
 from dld_d2.deployment.pretrained import DEFAULT, focus_file, weights_file
 from dld_d2.deployment.result import SpottingResult, words_of
-from dld_d2.deployment.runtime.focus import Focus
 from dld_d2.engine.checkpoint import SpotterCheckpointer
 from dld_d2.modeling.cost.parts import CostTable, PartCost, Workload
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter, cost_of
@@ -135,6 +134,9 @@ class TextSpotter(ImageReader):
         """
         file = focus_file(name)
         if file is not None and kwargs.get("tiles") is None and "focus" not in kwargs:
+            # ONNX Runtime, which other models do without.
+            from dld_d2.deployment.runtime.focus import Focus
+
             kwargs["focus"] = Focus(file)
         return cls.from_file(weights_file(name), **kwargs)
 
@@ -163,10 +165,11 @@ class TextSpotter(ImageReader):
         """
         if self._cost is None:
             self._cost = cost_of(self.model)
-        if self.focus is None and not result.tiles:
+        if not (result.tiles or result.focused):
             return self._table(result)
         tables = [self._table(tile.result) for tile in result.tiles]
-        looks = 0 if self.focus is None else self.focus.multiply_adds(result.input_size)
+        looked = result.focused and self.focus is not None
+        looks = self.focus.multiply_adds(result.input_size) if looked else 0
         return _sum_of(tables, self._table(result), looks)
 
     def _table(self, result: SpottingResult) -> CostTable:

@@ -15,7 +15,7 @@ from typing import Any
 
 from dld_d2.structures.errors import DamagedFileError
 
-__all__ = ["DEFAULT", "card", "find_model", "focus_file", "names", "weights_file"]
+__all__ = ["DEFAULT", "card", "find_model", "focus_file", "names", "reads", "weights_file"]
 
 DEFAULT = "photo_student"
 """The model that is meant for reading photographs."""
@@ -28,7 +28,18 @@ _LOOK_FIRST = {"photo_student": ("photo_teacher", "photo_focus.onnx")}
 
 def names() -> list[str]:
     """Of all models."""
-    return sorted([*_LOOK_FIRST, *(path.stem for path in _FOLDER.glob("*.safetensors"))])
+    found = {path.stem for path in _FOLDER.glob("*.safetensors")}
+    look = {
+        name
+        for name, (reads, file) in _LOOK_FIRST.items()
+        if reads in found and (_FOLDER / file).is_file()
+    }
+    return sorted(found | look)
+
+
+def reads(name: str) -> str:
+    """The model that reads in the one of this name: itself, unless it looks first."""
+    return _LOOK_FIRST.get(name, (name,))[0]
 
 
 def focus_file(model: str | os.PathLike[str]) -> Path | None:
@@ -38,7 +49,7 @@ def focus_file(model: str | os.PathLike[str]) -> Path | None:
     Raises:
         DamagedFileError: if it is not the file that its card is of, by the SHA-256.
     """
-    if model not in _LOOK_FIRST:
+    if model not in _LOOK_FIRST or model not in names():
         return None
     return _checked(_FOLDER / _LOOK_FIRST[model][1], model)
 
@@ -52,8 +63,7 @@ def weights_file(name: str) -> Path:
     """
     if name not in names():
         raise ValueError(f"there is no model {name!r}; there are {', '.join(names()) or 'none'}")
-    reads, _ = _LOOK_FIRST.get(name, (name, None))
-    return _checked(_FOLDER / f"{reads}.safetensors", reads)
+    return _checked(_FOLDER / f"{reads(name)}.safetensors", reads(name))
 
 
 def _checked(path: Path, name: str) -> Path:

@@ -45,10 +45,11 @@ class SpottingResult(Sequence[Word]):
         tiles: the image as a whole and its tiles, if it was read in tiles; else nothing. Words are
             then those of all tiles, each once; `input_size` is that of the whole image at the full
             resolution of the tiles; `scale` and `relative_cost` are means over the tiles, which
-            choose for themselves, weighted by their pixels. If parts were read that a look at the
-            image had found (`ImageReader.focus`) it has these alone; `scale` is of the full
-            resolution, and `relative_cost` what their pixels cost, which is 0 where nothing was
-            worth reading.
+            choose for themselves, weighted by their pixels.
+        focused: whether a look at the image said what of it to read (`ImageReader.focus`). `tiles`
+            then has the parts that were read, and nothing else, or none at all; `scale` is their
+            mean, of the full resolution, and 1 without any; `relative_cost` is what their pixels
+            cost.
     """
 
     words: tuple[Word, ...]
@@ -57,6 +58,7 @@ class SpottingResult(Sequence[Word]):
     scale: float = 1.0
     relative_cost: float = 1.0
     tiles: tuple[Tile, ...] = ()
+    focused: bool = False
 
     @cached_property
     def lines(self) -> tuple[tuple[Word, ...], ...]:

@@ -12,14 +12,15 @@ __all__ = ["result_entry", "word_entry"]
 
 def result_entry(result: SpottingResult) -> dict[str, Any]:
     """The image's "width" and "height" in pixels; "scale" and "relative_cost"; "tiles", their
-    number, if it was read in tiles; and "words", see `word_entry`."""
+    number, if it was read in tiles, or in parts that a look found; and "words", see
+    `word_entry`."""
     height, width = result.image_size
     return {
         "width": width,
         "height": height,
         "scale": round(result.scale, 6),
         "relative_cost": round(result.relative_cost, 6),
-        **({"tiles": len(result.tiles)} if result.tiles else {}),
+        **({"tiles": len(result.tiles)} if result.tiles or result.focused else {}),
         "words": [word_entry(word) for word in result],
     }
 

@@ -146,7 +146,8 @@ def merge_chips(
     Returns:
         See `SpottingResult`.
     """
-    near = _NEAR_PIXELS * max(1.0, image_size[0] / full[0])
+    # Of the full resolution, and what boxes of whole pixels are off by.
+    near = _NEAR_PIXELS * image_size[0] / full[0] + 0.5
     found = [
         one
         for number, chip in enumerate(chips)
@@ -165,6 +166,7 @@ def merge_chips(
         scale=float(areas @ read / areas.sum()) if chips else 1.0,
         relative_cost=float(areas @ costs / np.prod(full, dtype=np.float64)),
         tiles=tuple(chips),
+        focused=True,
     )
 
 

@@ -179,7 +179,8 @@ def _prior_reset(reader: VideoReader) -> Iterator[bool]:
 
 def _expect(reader: VideoReader, result: SpottingResult) -> None:
     """Take the scale of a result for likely."""
-    if result.scale not in reader.scales:  # in tiles it is a mean of several
+    # In tiles, or in parts that a look found, it is a mean of several.
+    if result.focused or result.scale not in reader.scales:
         return
     number = len(reader.scales)
     prior = np.zeros(number, dtype=np.float32)

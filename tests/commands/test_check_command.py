@@ -22,6 +22,13 @@ def model(tmp_path, monkeypatch):
     return tmp_path / "some.yaml", found
 
 
+def test_one_that_looks_first_is_checked_as_the_model_that_reads(capsys):
+    assert check.main(["--write", "photo_student"]) == 2
+    assert "photo_student: has the weights, and so the figures, of photo_teacher" in (
+        capsys.readouterr().err
+    )
+
+
 def test_written_figures_are_found_again(model, capsys):
     path, found = model
     assert check.main(["--write"]) == 0

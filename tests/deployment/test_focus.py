@@ -143,6 +143,27 @@ def test_many_images_with_and_without_text_and_broken_ones(config_file, tmp_path
     assert [len(r) for r in results if not isinstance(r, OSError)] == [0, 1, 0, 1, 0]
 
 
+def test_an_image_without_text_does_not_wait_for_one_with_some(config_file):
+    pulled = []
+
+    def images():
+        for number in range(20):
+            pulled.append(number)
+            yield picture(None)
+
+    spotter = blocks(config_file, focus=Looks())
+    results = spotter.predict_many(images(), batch_size=1)
+    assert list(next(results)) == [] and len(pulled) == 1
+    assert len(list(results)) == 19
+
+
+def test_words_in_images_that_are_far_smaller_than_the_full_resolution_are_not_cut():
+    # A chip of 40 x 40 pixels in an image of 60 x 60 that is read at 600 x 600.
+    found = SpottingResult((word("small", 3, 3, 37, 37),), (40, 40), (400, 400))
+    result = merge_chips((60, 60), (600, 600), [Tile((10, 10, 50, 50), found)], [1.0])
+    assert [w.text for w in result] == ["small"]
+
+
 def test_the_whole_image_as_one_chip_is_what_is_read_without(student):
     image = np.hstack([noise(seed) for seed in range(3)])
     plain = TextSpotter.from_file(student)
@@ -170,8 +191,12 @@ def test_what_it_costs(student):
     expected = [plain.cost(tile.result) for tile in result.tiles]
     assert sum(parts.values()) == pytest.approx(sum(table.total for table in expected))
     looks.chips_given = []
-    nothing = spotter.cost(spotter(image))
-    assert nothing.total == parts.get("focus", 0) + looks.multiply_adds(result.input_size)
+    empty = spotter(image)
+    assert spotter.cost(empty).total == looks.multiply_adds(result.input_size)
+    # What a result cost does not depend on what the reader does later.
+    whole = plain(image)
+    assert spotter.cost(whole).total == plain.cost(whole).total > 0
+    assert plain.cost(empty).total == 0
 
 
 def test_tiles_and_chips_are_not_for_one_reader(config_file, tmp_path):
@@ -253,6 +278,7 @@ def test_thresholds_can_be_set_and_are_checked(file):
         ({"rule": {}}, "card is incomplete"),
         ({"input_scale": "x"}, "card is incomplete"),
         ({"input_scale": 0}, "values that cannot be"),
+        ({"multiply_adds": float("nan")}, "values that cannot be"),
     ],
 )
 def test_files_of_something_else_are_named(file, tmp_path, changes, message):
@@ -303,6 +329,19 @@ def test_the_command_exports_it(checkpoint, tmp_path, file, capsys):
         assert "onnx" in capsys.readouterr().err
 
 
+def test_a_look_that_cannot_be_used_leaves_the_folder_as_it_is(file, tmp_path, capsys):
+    folder = tmp_path / "photo"
+    folder.mkdir()
+    (folder / "detector.onnx").write_bytes(b"earlier")
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(b"no")
+    command = ["--model", "photo_teacher", "--format", "onnx", "--output", str(folder)]
+    assert export.main([*command, "--focus", str(broken)]) == 2
+    assert "broken.onnx" in capsys.readouterr().err
+    assert [f.name for f in folder.iterdir()] == ["detector.onnx"]
+    assert (folder / "detector.onnx").read_bytes() == b"earlier"
+
+
 def test_a_folder_of_networks_looks_first(file, tmp_path):
     folder = tmp_path / "photo"
     opts = ["--opts", "INPUT.MIN_SIZE_TEST", "352"]
@@ -312,6 +351,9 @@ def test_a_folder_of_networks_looks_first(file, tmp_path):
     reader = OnnxSpotter(folder)
     assert reader.focus.rule == Focus(file).rule
     assert OnnxSpotter(folder, tiles="auto").focus is None
+    # Exported again without one, into the same folder, it does not look.
+    assert export.main([*command, *opts]) == 0
+    assert not (folder / FOCUS_FILE).exists() and OnnxSpotter(folder).focus is None
 
 
 def test_by_pytorch_and_by_networks_chips_are_read_alike(tmp_path):

@@ -16,6 +16,7 @@ from dld_d2.deployment.pretrained import (
     find_model,
     focus_file,
     names,
+    reads,
     weights_file,
 )
 from dld_d2.engine.checkpoint import SpotterCheckpointer
@@ -57,6 +58,7 @@ def test_a_model_is_found_by_its_name_or_its_file(tmp_path, monkeypatch):
 
 def test_one_that_looks_first_is_the_model_that_reads_and_its_look():
     assert weights_file("photo_student") == weights_file("photo_teacher")
+    assert reads("photo_student") == reads("photo_teacher") == "photo_teacher"
     assert focus_file("photo_teacher") is None and focus_file("some.pth") is None
     found = card("photo_student")
     digest = hashlib.sha256(focus_file("photo_student").read_bytes()).hexdigest()
@@ -67,6 +69,15 @@ def test_one_that_looks_first_is_the_model_that_reads_and_its_look():
     assert TextSpotter.pretrained("photo_student", focus=None).focus is None
     assert TextSpotter.pretrained("photo_student", tiles="auto").focus is None
     assert TextSpotter.pretrained("photo_teacher").focus is None
+
+
+def test_without_its_files_there_is_no_model_that_looks_first(tmp_path, monkeypatch):
+    for file in focus_file("photo_student").parent.glob("photo_teacher.*"):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    monkeypatch.setattr("dld_d2.deployment.pretrained._FOLDER", tmp_path)
+    assert names() == ["photo_teacher"] and focus_file("photo_student") is None
+    with pytest.raises(ValueError, match="no model 'photo_student'; there are photo_teacher"):
+        weights_file("photo_student")
 
 
 def test_a_damaged_look_is_noticed(tmp_path, monkeypatch):

@@ -38,6 +38,7 @@ class Reader:
         self.prior = None
         self.answers = list(scales)
         self.priors = []
+        self.focused = False
 
     @property
     def scale_prior(self):
@@ -53,7 +54,8 @@ class Reader:
     def __call__(self, image):
         self.priors.append(self.prior)
         scale = self.answers[len(self.priors) - 1] if self.answers else 1.0
-        return SpottingResult((), image.shape[:2], image.shape[:2], scale)
+        size = image.shape[:2]
+        return SpottingResult((), size, size, scale, focused=self.focused)
 
 
 @pytest.fixture
@@ -114,6 +116,13 @@ def test_the_last_scale_is_likely(tmp_path):
     np.testing.assert_allclose(others, expected, rtol=1e-6)
     # Softmax of the prior alone: three in four.
     assert np.exp(bonus) / (np.exp(bonus) + 3) == pytest.approx(0.75)
+
+
+def test_the_scale_of_parts_says_nothing_of_the_next_frame(tmp_path):
+    reader = Reader(1.0, 1.0, candidates=(0.5, 1.0))
+    reader.focused = True
+    list(read_video(reader, save(tmp_path / "a.avi", [frame("1"), frame("2")]), 10))
+    assert reader.priors == [None] * 2
 
 
 def test_a_reader_without_a_choice_is_left_alone(tmp_path):

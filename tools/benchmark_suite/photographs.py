@@ -125,7 +125,8 @@ def build_reader(name: str) -> Reader:
     """
     if name == RAPIDOCR:
         return _rapidocr()
-    model, plus, focus = name.partition("+")
+    model, plus, focus = (name, "", "") if Path(name).exists() else name.rpartition("+")
+    model = model if plus else name
     if Path(model).is_dir():
         return _of_networks(model, focus)
     model, at, text = model.partition("@")

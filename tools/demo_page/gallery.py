@@ -10,6 +10,7 @@ from html_page.parts import jpeg
 
 from demo_page.measure import Reading, Scene, by_regime
 from dld_d2.analysis.visualization import DrawnWord, as_seen, draw_words
+from dld_d2.commands.pictures import frames_of
 from dld_d2.evaluation import DONT_CARE
 from dld_d2.evaluation.geometry import compute_overlaps
 from dld_d2.evaluation.protocol import END_TO_END, match_image, prepare_truth
@@ -171,15 +172,18 @@ def make_exhibit(
 def draw_reading(
     image: np.ndarray, reading: Reading, differs: frozenset[int] = frozenset()
 ) -> bytes:
-    """JPEG of an image as it was seen, with what was read.
+    """JPEG of an image as it was seen, with what was read, and frames around the parts that were,
+    if a look found them.
 
     Args:
         image: (H, W, 3) uint8, BGR.
         reading: of it.
         differs: indices of words in the colour of disagreement.
     """
-    image = as_seen(image, reading.scale)
-    words = [
+    frames = [] if reading.result is None else frames_of(reading.result)
+    if not frames:
+        image = as_seen(image, reading.scale)
+    words = frames + [
         DrawnWord(word.polygon, word.text, color=_DIFFERENT if index in differs else _ALIKE)
         for index, word in enumerate(reading.words)
     ]

@@ -15,7 +15,7 @@ from torch import Tensor
 from dld_d2.commands.console import progress
 from dld_d2.deployment.predictor import TextSpotter
 from dld_d2.deployment.pretrained import names
-from dld_d2.deployment.result import Word
+from dld_d2.deployment.result import SpottingResult, Word
 from dld_d2.evaluation import DONT_CARE, ImageLexicons, Lexicon
 from dld_d2.modeling.cost.parts import PAPER_UNIT
 from dld_d2.structures.word import Word as TrueWord
@@ -97,6 +97,7 @@ class Reading:
         published: 2^30 multiply-adds of backbone, FPN and RPN head, as the paper counts.
         whole: 2^30 multiply-adds of everything, selector and words included.
         seconds: from the image in memory to the words.
+        result: all that the model told; None where nobody asks for it.
     """
 
     words: tuple[Word, ...]
@@ -104,6 +105,7 @@ class Reading:
     published: float
     whole: float
     seconds: float
+    result: SpottingResult | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,6 +182,7 @@ def read_scene(spotter: TextSpotter, scene: Scene) -> Reading:
         cost.published / PAPER_UNIT,
         cost.total / PAPER_UNIT,
         seconds,
+        result,
     )
 
 

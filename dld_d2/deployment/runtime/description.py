@@ -107,6 +107,8 @@ class Description:
         if missing := [name for name in names if name not in content]:
             raise ValueError(f"{path}: lacks {', '.join(missing)}; export the model again")
         found = {name: content[name] for name in names}
+        if not isinstance(found["focuses"], bool):
+            raise ValueError(f'{path}: "focuses" is neither true nor false; export the model again')
         try:
             if found["choice"] is not None:
                 choice = found["choice"]

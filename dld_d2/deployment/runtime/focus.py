@@ -58,13 +58,16 @@ class FocusCard:
             fields["rule"] = ChipRule(**rule | {"multiple": int(rule["multiple"])})
             for name in ("input_scale", "multiply_adds"):
                 fields[name] = float(fields[name])
-        except (KeyError, TypeError, ValueError) as error:
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
             raise ValueError(f"its card is incomplete ({error}); {_REMEDY}") from None
         card = cls(**fields)
         sizes = (card.input_scale, card.rule.min_scale, card.rule.threshold)
         lengths = (card.rule.text_height, card.rule.min_side, card.rule.multiple)
-        if not all(0 < value <= 1 for value in sizes) or not all(
-            1 <= value <= 10_000 for value in lengths
+        others = (card.rule.margin, card.rule.overhead, card.multiply_adds)
+        if not (
+            all(0 < value <= 1 for value in sizes)
+            and all(1 <= value <= 10_000 for value in lengths)
+            and all(0 <= value < 1e9 for value in others)
         ):
             raise ValueError(f"its card holds values that cannot be; {_REMEDY}")
         return card

@@ -31,8 +31,9 @@ class Focused:
         focus: what looks first, or its file.
         sides: what the full size of an image is; None for its own.
         together: lay the parts side by side and let the engine read them as one image. For one that
-            takes long to begin, as a program that is started anew each time; in general parts are
-            read better alone.
+            takes long to begin, as a program that is started anew each time. That image is larger
+            than all parts together, by the gaps between them; an engine that shrinks what is larger
+            than it likes reads worse.
         threads: within the network that looks, where a file is given.
 
     Raises:

@@ -68,7 +68,8 @@ class Metrics:
         """An image was read."""
         self._reading_seconds.observe(seconds)
         self._words.inc(len(result))
-        self._scales.labels(f"{result.scale:g}").inc()
+        # Of parts there is a mean, which is another one for each image.
+        self._scales.labels("parts" if result.focused else f"{result.scale:g}").inc()
 
     def text(self) -> bytes:
         """All of it, as `CONTENT_TYPE` says."""

@@ -52,8 +52,8 @@ class FocusEvaluator(PartEvaluator):
         return Summary(
             metrics={
                 "words_covered": float(covered.sum() / max(words.sum(), 1)),
-                "pixels_read": float(pixels.mean()),
-                "chips": float(chips.mean()),
+                "pixels_read": float(pixels.sum() / max(len(rows), 1)),
+                "chips": float(chips.sum() / max(len(rows), 1)),
             }
         )
 

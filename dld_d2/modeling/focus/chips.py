@@ -83,11 +83,11 @@ def chips_of(
     count, labels, stats, _ = cv2.connectedComponentsWithStats(marked, connectivity=8)
     if count == 1:
         return []
+    if count - 1 > _MOST_PIECES:
+        scale = _scale(height[marked > 0] / input_scale, rule)
+        return [Chip((0, 0, size[1], size[0]), scale)]
     scales = np.array(
-        [
-            _scale(height[labels == label] / input_scale, rule) if count <= _MOST_PIECES else 1.0
-            for label in range(1, count)
-        ]
+        [_scale(height[labels == label] / input_scale, rule) for label in range(1, count)]
     )
     corners = stats[1:, :2].astype(np.float64)
     place = STRIDE / input_scale
@@ -95,8 +95,7 @@ def chips_of(
     margin = (rule.margin / scales)[:, None]
     boxes = _grown(boxes + margin * [-1, -1, 1, 1], scales, size, rule, multiple=1)
     whole = np.array([[0, 0, size[1], size[0]]], dtype=np.float64)
-    if len(boxes) <= _MOST_PIECES:
-        boxes, scales = _put_together(boxes, scales, rule)
+    boxes, scales = _put_together(boxes, scales, rule)
     largest = scales.max(keepdims=True)
     if _cost(boxes, scales, rule).sum() >= _cost(whole, largest, rule)[0]:
         boxes, scales = whole, largest

@@ -166,10 +166,13 @@ def test_parts_of_images_are_compared_with_fixed_scales(folder, tmp_path, photog
     whole, parts = found["fixed 1"], found["parts, by focus.onnx"]
     assert (parts["right"], parts["of"]) == (whole["right"], whole["of"]) and whole["right"] > 0
     assert "words_above_fixed" in parts and "oracle in that time" in found
-    # What was read so is kept apart, and is no other look's.
-    assert (tmp_path / "r.focus.jsonl").is_file()
-    assert run("test", *words, *look, "--focus-threshold", 0.5) == 2
+    # What was read so is kept apart, for each rule by itself.
+    assert len(list(tmp_path.glob("r.focus-*.jsonl"))) == 1
+    assert run("test", *words, *look, "--focus-threshold", 0.5, "--together") == 0
+    assert len(list(tmp_path.glob("r.focus-*.jsonl"))) == 2
+    capsys.readouterr()
     assert run("test", *words, "--focus", tmp_path / "no.onnx") == 2
-    with pytest.raises(SystemExit):
-        run("test", *words)  # neither a selector nor a look
+    for wrong in ([], ["--together"], ["--focus", "f.onnx", "--cost-bias", 1]):
+        with pytest.raises(SystemExit):
+            run("test", *words, *wrong)
     assert "no network that looks first" in capsys.readouterr().err

@@ -17,7 +17,9 @@ from fake_reader import FakeReader, encoded
 from load_testing.requests import HOSTILE, Requests, huge_png
 from PIL import Image
 
+from dld_d2.deployment.result import SpottingResult
 from dld_d2.deployment.service import Limits, create_app
+from dld_d2.deployment.service.metrics import Metrics
 from dld_d2.structures.errors import UsageError
 
 
@@ -139,6 +141,14 @@ def test_health_and_metrics():
     assert found['dld_d2_images_total{scale="0.5"}'] == 1
     assert found["dld_d2_reading_seconds_count"] == 1
     assert found["dld_d2_read_requests_in_progress"] == 0
+
+
+def test_parts_of_images_have_one_label_whatever_their_mean_scale():
+    metrics = Metrics(lambda: 0)
+    for scale in np.linspace(0.5, 1, 50):
+        metrics.was_read(SpottingResult((), (9, 9), (9, 9), float(scale), focused=True), 0.1)
+    found = [line for line in metrics.text().decode().splitlines() if "images_total{" in line]
+    assert found == ['dld_d2_images_total{scale="parts"} 50.0']
 
 
 def test_one_image_at_a_time_for_each_reader():

@@ -118,6 +118,8 @@ def test_a_page_of_hundreds_of_pieces_takes_no_time():
     text, height = maps(size=size)
     text[::2, ::2] = 0.9
     assert chips_of(text, height, size, SCALE, RULE) == [Chip((0, 0, 3000, 3000), 1.0)]
+    (large,) = chips_of(text, np.full_like(height, 64 * SCALE), size, SCALE, RULE)
+    assert large.scale == pytest.approx(0.5)
 
 
 def test_an_image_smaller_than_a_chip_is_one():
