@@ -6,6 +6,7 @@
     python tools/reproduce_table.py --rows dld --processes 2   # one row, and what it needs
     python tools/reproduce_table.py --shipped --rows table3    # other ways to distil
     python tools/reproduce_table.py --shipped --rows vanilla_h vanilla_l dld dld_gamma0.3 curve
+    python tools/reproduce_table.py --shipped --table8 text_perceptron
 
 What is trained or evaluated already in the output folder is taken as it is, and a training that was
 cut off goes on. docs/results.md shows what came out.
@@ -30,11 +31,13 @@ from table_reproduction.rows import (
     ROWS,
     SELECTOR,
     TEACHER,
+    TEXT_PERCEPTRON,
     Row,
     find_rows,
 )
 from table_reproduction.runs import Runs
 from table_reproduction.table import effects, markdown, rich_tables, table_cells
+from table_reproduction.table8 import TABLES, Table8, table8_cells, table8_effects, table8_rich
 from table_reproduction.timing import milliseconds_per_image
 
 from dld_d2.commands.arguments import add_overrides, at_least, described_parser
@@ -43,12 +46,18 @@ from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.deployment.pretrained import weights_file
 from dld_d2.synthetic import SPLITS
 
-_SHIPPED = {TEACHER: "tiny_teacher", "dld": "tiny_dld", "dld_gamma0.3": "tiny_dld_gamma0.3"}
+_SHIPPED = {
+    TEACHER: "tiny_teacher",
+    "dld": "tiny_dld",
+    "dld_gamma0.3": "tiny_dld_gamma0.3",
+    TEXT_PERCEPTRON: "tiny_text_perceptron",
+}
 
 
 def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = described_parser(__doc__)
-    parser.add_argument(
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument(
         "--rows",
         nargs="+",
         default=["table", "curve", "sweep"],
@@ -57,6 +66,11 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
         + ", ".join(row.name for row in ROWS)
         + "; table, table3 (other ways to distil), curve (the teacher at other scales), sweep "
         "(other gammas)",
+    )
+    which.add_argument(
+        "--table8",
+        choices=TABLES,
+        help="the paper's Table 8 of one spotter instead, as far as there are weights for its rows",
     )
     parser.add_argument(
         "--output", type=Path, default=Path("output/table"), metavar="DIR", help="(output/table)"
@@ -123,15 +137,16 @@ def measure(runs: Runs, rows: list[Row]) -> dict[str, Measured]:
 @ends_in_one_line()
 def main(argv: Sequence[str] | None = None) -> int:
     arguments = parse_arguments(argv)
-    rows = find_rows(arguments.rows)
+    table8 = TABLES[arguments.table8] if arguments.table8 else None
+    rows = table8.rows if table8 else find_rows(arguments.rows)
     datasets = [f"synthetic_{split}" for split in SPLITS]
     if arguments.dataset not in datasets:
         raise UsageError(f"--dataset {arguments.dataset}: there are {', '.join(datasets)}")
     weights = {name: weights_file(file) for name, file in _SHIPPED.items() if arguments.shipped}
     for name, file in arguments.weights:
-        trained = [row.name for row in ROWS if row.trained]
-        if name not in trained:
-            raise UsageError(f"--weights {name}: rows with their own are {', '.join(trained)}")
+        own = [row.name for row in ROWS if not row.weights_of]
+        if name not in own:
+            raise UsageError(f"--weights {name}: rows with their own are {', '.join(own)}")
         if not Path(file).is_file():
             raise UsageError(f"--weights {name}: there is no file {file}")
         weights[name] = Path(file)
@@ -142,15 +157,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         processes=arguments.processes,
         opts=arguments.opts,
     )
+    if table8:
+        rows = with_weights(runs, rows)
     asked_for = {row.name for row in rows}
     for row in with_needed(rows):
-        if row.trained and (row.name in asked_for or _is_needed(runs, row, rows)):
+        if not row.weights_of and (row.name in asked_for or _is_needed(runs, row, rows)):
             runs.train(row)
     rows = [row for row in rows if row.group != "needed"]
     if not rows:
         return 0
     measured = measure(runs, rows)
-    in_table = [row for row in rows if row.group in ("table", "table3")]
+    in_table = [row for row in rows if table8 or row.group in ("table", "table3")]
     milliseconds = {}
     if arguments.timed_images and in_table:
         scenes = spread(DatasetCatalog.get(arguments.dataset), arguments.timed_images)
@@ -158,8 +175,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         milliseconds = milliseconds_per_image(
             {row.name: runs.spotter(row) for row in in_table}, images
         )
-    report(arguments.output, rows, measured, milliseconds)
+    if table8:
+        report_table8(
+            arguments.output / f"table8_{arguments.table8}", table8, measured, milliseconds
+        )
+    else:
+        report(arguments.output, rows, measured, milliseconds)
     return 0
+
+
+def with_weights(runs: Runs, rows: list[Row]) -> list[Row]:
+    """The rows but for those whose weights must be given and are not, which are named."""
+    lacking = [row for row in rows if row.given and not runs.weights(row).exists()]
+    for row in lacking:
+        console.print(f"Without weights, and left out: {row.name}")
+    return [row for row in rows if row not in lacking]
 
 
 def spread(items: Sequence, count: int) -> list:
@@ -192,18 +222,39 @@ def report(
     header, lines = table_cells(rows, measured, milliseconds)
     for table in rich_tables(header, lines):
         console.print(table)
-    sentences = effects(measured)
+    write(output / "table", header, lines, effects(measured), measured, milliseconds)
+    for path in write_plots(measured, output):
+        console.print(str(path))
+
+
+def report_table8(
+    file: Path, table8: Table8, measured: dict[str, Measured], milliseconds: dict[str, float]
+) -> None:
+    header, lines = table8_cells(table8, measured, milliseconds)
+    for table in table8_rich(header, lines):
+        console.print(table)
+    write(file, header, lines, table8_effects(table8, measured), measured, milliseconds)
+
+
+def write(
+    file: Path,
+    header: tuple[str, ...],
+    lines: list[list[str]],
+    sentences: list[str],
+    measured: dict[str, Measured],
+    milliseconds: dict[str, float],
+) -> None:
+    """Print the sentences, and write them below the table to the file with the ending .md, and what
+    was measured to that with .json."""
     for sentence in sentences:
         console.print(sentence)
     text = markdown(header, lines) + "\n\n" + "".join(f"- {s}\n" for s in sentences)
-    (output / "table.md").write_text(text, encoding="utf-8")
+    Path(f"{file}.md").write_text(text, encoding="utf-8")
     summary = {
-        row.name: measured[row.name].metrics | {"milliseconds": milliseconds.get(row.name)}
-        for row in rows
+        name: found.metrics | {"milliseconds": milliseconds.get(name)}
+        for name, found in measured.items()
     }
-    (output / "table.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
-    for path in write_plots(measured, output):
-        console.print(str(path))
+    Path(f"{file}.json").write_text(json.dumps(summary, indent=1), encoding="utf-8")
 
 
 if __name__ == "__main__":

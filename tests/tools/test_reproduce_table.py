@@ -22,6 +22,7 @@ from dld_d2.deployment.pretrained import weights_file
 from dld_d2.engine.checkpoint import read_weights
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.evaluation.bootstrap import hmean_intervals
+from dld_d2.modeling.dynamic_spotter import is_dynamic
 
 REGIMES = ("large", "small")
 LEXICONS = ("none", "strong", "weak", "generic")
@@ -92,6 +93,7 @@ def test_every_rows_configuration_is_valid(row):
     if row.name.startswith("vanilla"):
         scale = {"vanilla_h": 1.0, "vanilla_l": 0.5}.get(row.name) or float(row.name[8:])
         assert pytest.approx(512 * scale, abs=0.5) == cfg.INPUT.MIN_SIZE_TEST
+    assert not (row.alone and is_dynamic(cfg.MODEL.META_ARCHITECTURE))
 
 
 def test_images_become_arrays():
@@ -355,6 +357,7 @@ def test_a_training_that_fails_ends_it_with_its_last_lines(monkeypatch, tmp_path
         (["--dataset", "icdar2015_test"], "--dataset icdar2015_test: there are synthetic_train"),
         (["--weights", "dld", "no/such.pth"], "--weights dld: there is no file no/such.pth"),
         (["--weights", "vanilla_l", "w.pth"], "--weights vanilla_l: rows with their own"),
+        (["--table8", "text_perceptron"], "text_perceptron_dld is not trained here: --shipped"),
     ],
 )
 def test_what_cannot_be_used_is_said_before_anything_is_trained(

@@ -9,9 +9,10 @@ from itertools import combinations_with_replacement
 import numpy as np
 from demo_page.scores import hmean
 
-from dld_d2.evaluation.bootstrap import hmean_intervals, spotting_difference
+from dld_d2.evaluation.bootstrap import hmean_intervals, mean_intervals, spotting_difference
+from dld_d2.evaluation.protocol import Counts
 
-__all__ = ["Measured", "compare", "vanilla_at_cost"]
+__all__ = ["Measured", "compare", "detection_alone", "scored", "vanilla_at_cost"]
 
 REPEATS = 2000
 
@@ -27,6 +28,8 @@ class Measured:
         published_cost: (I,) of backbone, FPN and RPN head alone.
         scale: (I,) of the full resolution.
         regime: (I,) how large the words are, the last part of the image's id.
+        regions: (I, 2) ground-truth regions, and those that are read as they are; None if
+            results.json is of an earlier version, which did not tell.
     """
 
     metrics: dict[str, float]
@@ -35,6 +38,7 @@ class Measured:
     published_cost: np.ndarray
     scale: np.ndarray
     regime: np.ndarray
+    regions: np.ndarray | None = None
 
     @classmethod
     def from_results(cls, results: dict, scale: float = 1.0) -> Measured:
@@ -56,6 +60,11 @@ class Measured:
             published_cost=np.array([row["cost_published"] for row in rows]),
             scale=np.array([row.get("scale", scale) for row in rows]),
             regime=np.array([name.rsplit("_", 1)[-1] for name in images]),
+            regions=(
+                np.array([row["regions"][:2] for row in rows], dtype=np.float64)
+                if all("regions" in row for row in rows)
+                else None
+            ),
         )
 
     def hmean(self, case: str) -> float:
@@ -65,11 +74,32 @@ class Measured:
         """Ends of the 95% bootstrap interval of the spotting hmean."""
         return hmean_intervals(self.counts[case], REPEATS)["spot_hmean"]
 
+    def regions_read(self) -> tuple[float, float, float] | None:
+        """Share of the ground-truth regions that is read, with its 95% interval; None if that is
+        not known of each image."""
+        if self.regions is None:
+            return None
+        known = self.regions[self.regions[:, 0] > 0]
+        return tuple(mean_intervals(known[:, 1:], known[:, 0], REPEATS)[0].tolist())
+
 
 def compare(one: np.ndarray, other: np.ndarray) -> tuple[float, float, float]:
     """Difference of two hmeans with its 95% interval, on the same resampled images; arguments are
     counts."""
     return spotting_difference(one, other, REPEATS)
+
+
+def scored(counts: np.ndarray) -> tuple[float, float, float]:
+    """The spotting hmean of (I, 5) counts, with its 95% bootstrap interval."""
+    return (hmean(counts), *hmean_intervals(counts, REPEATS)["spot_hmean"])
+
+
+def detection_alone(counts: np.ndarray) -> np.ndarray:
+    """Counts by which every word that is found is right, whatever it is read as."""
+    counts = counts.copy()
+    fields = Counts._fields
+    counts[:, fields.index("num_correct")] = counts[:, fields.index("num_matched")]
+    return counts
 
 
 def vanilla_at_cost(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 __all__ = [
+    "FIXED_SCALES",
     "MULTI_SCALE_TEACHER",
     "ROWS",
     "SECOND_ROUND",
     "SELECTOR",
     "TEACHER",
     "TEACHER_SHARE",
+    "TEXT_PERCEPTRON",
     "Row",
     "find_rows",
 ]
@@ -18,6 +20,9 @@ __all__ = [
 TEACHER = "vanilla_h"
 MULTI_SCALE_TEACHER = "teacher_multiscale"
 SELECTOR = "text_size"
+TEXT_PERCEPTRON = "text_perceptron_dld"
+FIXED_SCALES = (0.8, 0.7, 0.6, 0.5, 0.4, 0.3)
+"""At which Table 8 reads all images, beside the full resolution."""
 SECOND_ROUND = (
     *("MODEL.DISTILL.FREEZE_STUDENT", "True", "MODEL.DISTILL.SELECTOR.BATCH_FRACTION", "1.0"),
     *("MODEL.DISTILL.SELECTOR.LR_FACTOR", "1.0", "MODEL.DISTILL.BEST_SCALE.REGRET_POWER", "0.5"),
@@ -43,13 +48,16 @@ class Row:
         config: below configs/tiny.
         opts: overrides of the configuration.
         group: "table"; "table3" (the paper's Table 3, other ways to distil); or what plot alone
-            shows it: "curve" (the teacher at other scales), "sweep" (other gammas); or "needed"
-            (trained because others start from it).
+            shows it: "curve" (the teacher at other scales), "sweep" (other gammas); "table8" and
+            "text_perceptron" (what the paper's Table 8 alone shows); or "needed" (trained because
+            others start from it).
         weights_of: the row whose weights it evaluates; itself if empty.
         starts_from: the row whose student it takes; only the selector learns then. Of a teacher,
             the one that it goes on from.
         cost_of: the row whose mean cost a cost bias must meet, on synthetic_val.
         teacher: the row that teaches it, if it is distilled.
+        given: whether its weights must be given, since they are trained by other commands.
+        alone: whether a student's network reads without its selector.
     """
 
     name: str
@@ -61,10 +69,12 @@ class Row:
     starts_from: str = ""
     cost_of: str = ""
     teacher: str = TEACHER
+    given: bool = False
+    alone: bool = False
 
     @property
     def trained(self) -> bool:
-        return not self.weights_of
+        return not self.weights_of and not self.given
 
     @property
     def distils(self) -> bool:
@@ -93,6 +103,17 @@ def _vanilla(scale: float) -> Row:
         group="curve",
         weights_of=TEACHER,
     )
+
+
+def _alone(name: str, title: str, config: str, student: str, scale: float, group: str) -> Row:
+    """A student's network at one scale for all images; the configuration is its teacher's."""
+    side = ("INPUT.MIN_SIZE_TEST", str(round(scale * _FULL)))
+    return Row(name, title, config, side, group, weights_of=student, alone=True)
+
+
+def _text_perceptron(name: str, title: str, config: str) -> Row:
+    config = f"../text_perceptron/tiny/{config}"
+    return Row(name, title, config, group="text_perceptron", given=True)
 
 
 def _table3(name: str, title: str, teacher: str = TEACHER) -> Row:
@@ -140,6 +161,24 @@ ROWS = (
             starts_from=start,
         )
         for gamma, start in ((0.2, "dld"), (0.4, "dld_gamma0.3"), (0.5, "dld_gamma0.3"))
+    ),
+    _alone(
+        "dld_at_1", "DLD's student at full scale", "teacher_synthetic.yaml", "dld", 1.0, "table8"
+    ),
+    _text_perceptron(TEXT_PERCEPTRON, "Text Perceptron, DLD, gamma 0.1", "dld.yaml"),
+    _text_perceptron(
+        f"{TEXT_PERCEPTRON}_gamma0.3", "Text Perceptron, DLD, gamma 0.3", "dld_gamma0.3.yaml"
+    ),
+    *(
+        _alone(
+            f"text_perceptron_{scale:g}",
+            f"Text Perceptron, {scale:g}",
+            "../text_perceptron/tiny/teacher.yaml",
+            TEXT_PERCEPTRON,
+            scale,
+            "text_perceptron",
+        )
+        for scale in (1.0, *FIXED_SCALES)
     ),
 )
 

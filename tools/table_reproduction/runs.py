@@ -13,8 +13,10 @@ from pathlib import Path
 import torch
 from detectron2.data import DatasetCatalog
 
+from dld_d2.commands.errors import UsageError
 from dld_d2.deployment.predictor import TextSpotter
 from dld_d2.engine.average_weights import average_weights
+from dld_d2.engine.checkpoint import read_weights
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.engine.whole_files import write_whole
 from dld_d2.modeling.selection.selector import select
@@ -66,10 +68,16 @@ class Runs:
         student learns nothing but that.
 
         Raises:
+            UsageError: for a row whose weights must be given.
             SystemExit: if the training fails.
         """
         if self.weights(row).exists():
             return
+        if row.given:
+            raise UsageError(
+                f"{row.name} is not trained here: --shipped takes the weights that come with this "
+                f"package, if there are some, and --weights {row.name} FILE others"
+            )
         folder = self.folder / row.name
         opts = [*row.opts, "DATASETS.TEST", "()"]
         if row.distils:
@@ -118,7 +126,8 @@ class Runs:
 
     def inference_opts(self, row: Row) -> list[str]:
         """Overrides of a row's configuration with which it is evaluated."""
-        opts = [*row.opts, "MODEL.WEIGHTS", str(self.weights(row))]
+        weights = self._alone(row) if row.alone else self.weights(row)
+        opts = [*row.opts, "MODEL.WEIGHTS", str(weights)]
         opts += ["DATASETS.TEST", f'("{self.dataset}",)', "MODEL.DISTILL.TEACHER_WEIGHTS", ""]
         if row.cost_of:
             opts += ["MODEL.DYNAMIC.COST_BIAS", str(self._cost_bias(row, opts))]
@@ -153,6 +162,15 @@ class Runs:
 
     def _config(self, row: Row) -> str:
         return str(_ROOT / "configs" / "tiny" / row.config)
+
+    def _alone(self, row: Row) -> Path:
+        """A file of what a student's weights have beside its selector's."""
+        weights = read_weights(self.weights(row))
+        prefix = "spotter."
+        part = {n.removeprefix(prefix): w for n, w in weights.items() if n.startswith(prefix)}
+        output = self.folder / row.name / "spotter.pth"
+        write_whole(output, lambda stream: torch.save({"model": part}, stream))
+        return output
 
     def _average(self, student: Path, output: Path) -> None:
         """The student's weights with those that all students come from."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rich.table import Table
 
@@ -10,7 +10,7 @@ from dld_d2.commands.console import table
 from table_reproduction.measured import Measured, compare, vanilla_at_cost
 from table_reproduction.rows import TEACHER, Row
 
-__all__ = ["effects", "markdown", "rich_tables", "table_cells"]
+__all__ = ["effects", "markdown", "rich_tables", "some_columns", "table_cells"]
 
 _LEXICONS = ("none", "strong", "weak", "generic")
 _HEADER = (
@@ -59,13 +59,24 @@ def rich_tables(header: tuple[str, ...], lines: list[list[str]]) -> list[Table]:
         ("Cost: 2^30 multiply-adds, ms per image, scale", ""),
     ):
         kinds = [next((p for p in ("E2E ", "WS ") if name.startswith(p)), "") for name in header]
-        columns = [0, *(i for i, kind in enumerate(kinds) if i and kind == prefix)]
-        names = (header[column].removeprefix(prefix) for column in columns)
-        rows = table(title, *names, words=(header[0],))
-        for cells in lines:
-            rows.add_row(*(cells[column] for column in columns))
-        tables.append(rows)
+        columns = [i for i, kind in enumerate(kinds) if i and kind == prefix]
+        tables.append(some_columns(title, header, lines, columns, prefix))
     return tables
+
+
+def some_columns(
+    title: str,
+    header: tuple[str, ...],
+    lines: list[list[str]],
+    columns: Sequence[int],
+    prefix: str = "",
+) -> Table:
+    """These columns, beside the first one, as a table; their names lose the prefix."""
+    names = (header[column].removeprefix(prefix) for column in (0, *columns))
+    rows = table(title, *names, words=(header[0],))
+    for cells in lines:
+        rows.add_row(*(cells[column] for column in (0, *columns)))
+    return rows
 
 
 def markdown(header: tuple[str, ...], lines: list[list[str]]) -> str:

@@ -17,7 +17,8 @@ class RegionEvaluator(PartEvaluator):
     """Lets a spotter read ground-truth regions, out of what it computed to find words.
 
     Metrics: `rec_accuracy`, `rec_accuracy_ci`, fractions of the regions (don't-care ones and those
-    without transcription left out) that are read as they are, with case and without.
+    without transcription left out) that are read as they are, with case and without. Of each image
+    `regions`: how many of them there are, how many are read as they are, and how many but for case.
 
     Args:
         model: that is evaluated.
@@ -63,4 +64,7 @@ class RegionEvaluator(PartEvaluator):
         total, exact, caseless = np.sum([*counts.values(), (0, 0, 0)], axis=0).tolist()
         if total == 0:
             return Summary()
-        return Summary({"rec_accuracy": exact / total, "rec_accuracy_ci": caseless / total})
+        return Summary(
+            metrics={"rec_accuracy": exact / total, "rec_accuracy_ci": caseless / total},
+            images={name: {"regions": list(found)} for name, found in counts.items()},
+        )

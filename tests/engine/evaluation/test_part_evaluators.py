@@ -1,5 +1,7 @@
 """Each evaluator alone, as Detectron2 uses evaluators."""
 
+import json
+
 import pytest
 import torch
 from detectron2.data import DatasetCatalog
@@ -60,11 +62,14 @@ def test_spotting(dataset, loader, tmp_path, evaluate):
     assert [path.name for path in (tmp_path / "alone").iterdir()] == ["submission.zip"]
 
 
-def test_regions(loader, evaluate):
+def test_regions(loader, evaluate, out):
     whole = evaluate(Reader())
     model = Reader()
     metrics = alone(model, loader, RegionEvaluator(model))
     assert metrics == {key: whole[key] for key in ("rec_accuracy", "rec_accuracy_ci")}
+    images = json.loads((out / "results.json").read_text())["images"]
+    regions = {name: row["regions"] for name, row in images.items()}
+    assert regions == {"img_1": [2, 0, 1], "img_2": [1, 0, 0], "img_3": [0, 0, 0]}
     # Regions are read from what the pass has computed.
     assert model.passes == [["img_1"], ["img_2"], ["img_3"]]
 

@@ -116,7 +116,7 @@ def test_results_hold_what_they_held_in_0_1(evaluate, dataset, out, chooses):
     assert list(results["images"]) == ["img_1", "img_2", "img_3"]
     for row in results["images"].values():
         own = {"scale", "relative_cost"} if chooses else set()
-        assert set(row) == {"num_words", *own, *COSTS, "counts"}
+        assert set(row) == {"num_words", "regions", *own, *COSTS, "counts"}
         assert set(row["counts"]) == set(cases)
         assert all(len(counts) == len(names) for counts in row["counts"].values())
 
@@ -300,7 +300,8 @@ def test_chosen_scales_are_reported(evaluate, out):
     results = json.loads((out / "results.json").read_text())
     row = dict(results["images"]["img_2"])
     counts = row.pop("counts")
-    assert without(row, *COSTS) == {"num_words": 3, "scale": 0.5, "relative_cost": 0.25}
+    row = without(row, "regions", *COSTS)
+    assert row == {"num_words": 3, "scale": 0.5, "relative_cost": 0.25}
     assert counts == {
         "e2e_none": [1, 3, 2, 1, 0],
         "ws_none": [1, 3, 2, 1, 0],
