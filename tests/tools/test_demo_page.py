@@ -270,7 +270,7 @@ class TestPage:
     def test_photographs_show_what_was_read(self, data):
         page = build_page(data)
         assert "<h3>sign</h3>" in page
-        assert "photo_teacher reads: &quot;quoted&quot;, stop" in page
+        assert "photo_student reads: &quot;quoted&quot;, stop" in page
         assert summary(data.photographs[0]) == 'sign: "quoted" stop (100 ms)'
 
     def test_tells_of_a_failed_training(self, data):

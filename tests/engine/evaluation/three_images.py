@@ -3,6 +3,8 @@
 An image is of one grey, from which the spotter knows which one it is.
 """
 
+import os
+
 import cv2
 import numpy as np
 import torch
@@ -52,11 +54,15 @@ def register(name, folder):
     Returns:
         The list that the catalog gives; changes of it are seen there.
     """
-    (folder / "weak.txt").write_text("Hello\nworld\n")
+    # Two processes do this at once, and neither may read what the other has half written.
+    mine = folder / f"{os.getpid()}.png"
+    mine.write_text("Hello\nworld\n")
+    os.replace(mine, folder / "weak.txt")
     images = []
     for image_id, grey in GREYS.items():
         file = str(folder / f"{image_id}.png")
-        cv2.imwrite(file, np.full((*SIZE, 3), grey, np.uint8))
+        cv2.imwrite(str(mine), np.full((*SIZE, 3), grey, np.uint8))
+        os.replace(mine, file)
         images.append(
             {
                 "file_name": file,
