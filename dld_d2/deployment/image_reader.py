@@ -353,13 +353,10 @@ class ImageReader(ABC):
     ) -> dict[str, Any]:
         """The item of a part, see `_inputs` and `_parts`."""
         x0, y0, x1, y1 = part.box
-        if array.shape[:2] != size:
-            # It was decoded at a reduced size.
-            ratio = np.array([array.shape[1] / size[1], array.shape[0] / size[0]] * 2)
-            left, top, right, bottom = np.rint(ratio * part.box).astype(int).tolist()
-            cut = array[top : max(bottom, top + 1), left : max(right, left + 1)]
-        else:
-            cut = array[y0:y1, x0:x1]
+        # Less than 1 where the image was decoded at a reduced size.
+        ratio = np.array([array.shape[1] / size[1], array.shape[0] / size[0]] * 2)
+        left, top, right, bottom = np.rint(ratio * part.box).astype(int).tolist()
+        cut = array[top : max(bottom, top + 1), left : max(right, left + 1)]
         return self._input(cut, (y1 - y0, x1 - x0), name, part.size)
 
     def _least_size(self, size: tuple[int, int]) -> tuple[int, int] | None:

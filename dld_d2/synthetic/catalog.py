@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache, partial
 
@@ -11,9 +12,10 @@ from dld_d2.data.catalog import EVALUATOR_TYPE
 from dld_d2.evaluation.lexicon import ImageLexicons, Lexicon
 from dld_d2.synthetic.config import SceneConfig
 from dld_d2.synthetic.dataset import SyntheticDataset
+from dld_d2.synthetic.drawn import DrawnDataset
 from dld_d2.synthetic.lexicons import generic_lexicon, strong_lexicons, weak_lexicon
 
-__all__ = ["register_synthetic_dataset", "scene_lexicon"]
+__all__ = ["register_drawn", "register_synthetic_dataset", "scene_lexicon"]
 
 
 @dataclass
@@ -54,23 +56,45 @@ def register_synthetic_dataset(
         ValueError: for a name that is taken by another set (the same registration may be
             repeated), and what `SyntheticDataset` raises.
     """
-    scenes = _RegisteredScenes(length, seed, config or SceneConfig(), prefix)
+    register_drawn(
+        name,
+        _RegisteredScenes(length, seed, config or SceneConfig(), prefix),
+        lexicons={
+            kind: partial(scene_lexicon, name, kind) for kind in ("strong", "weak", "generic")
+        },
+    )
+
+
+def register_drawn(
+    name: str,
+    pictures: Callable[[], DrawnDataset],
+    lexicons: Mapping[str, Callable[[], Lexicon | ImageLexicons]],
+) -> None:
+    """Make a set that is drawn while it is used known to Detectron2 under a name.
+
+    Args:
+        name: as used in `DATASETS.TRAIN` and `DATASETS.TEST`.
+        pictures: gives the set; it is equal to another one that gives the same.
+        lexicons: by their kinds, what gives them.
+
+    Raises:
+        ValueError: for a name that is taken by another set (the same registration may be
+            repeated), and what `pictures` raises.
+    """
     if name in DatasetCatalog:
-        if DatasetCatalog[name] == scenes:
+        if DatasetCatalog[name] == pictures:
             return
         raise ValueError(
             f"a data set named {name!r} is registered already, with other arguments: "
             f"{DatasetCatalog[name]!r}; choose another name"
         )
-    scenes()  # complains about its arguments now, not when the set is used
-    DatasetCatalog.register(name, scenes)
+    pictures()  # complains about its arguments now, not when the set is used
+    DatasetCatalog.register(name, pictures)
     MetadataCatalog.get(name).set(
         thing_classes=["text"],
         evaluator_type=EVALUATOR_TYPE,
         format="synthetic",
-        lexicons={
-            kind: partial(scene_lexicon, name, kind) for kind in ("strong", "weak", "generic")
-        },
+        lexicons=dict(lexicons),
     )
 
 

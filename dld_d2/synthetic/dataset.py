@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from torch.utils.data import Dataset
 
 from dld_d2.data.records import ImageRecord, image_id
 from dld_d2.data.text_dataset import standard_annotations
 from dld_d2.synthetic.config import SceneConfig
+from dld_d2.synthetic.drawn import DrawnDataset
 from dld_d2.synthetic.layout import SceneLayout, lay_out
 from dld_d2.synthetic.scene import draw_scene
 
@@ -43,7 +42,7 @@ class SceneReader:
         return image if image_format == "BGR" else np.ascontiguousarray(image[:, :, ::-1])
 
 
-class SyntheticDataset(Dataset):
+class SyntheticDataset(DrawnDataset):
     """Map-style data set of scenes, each a function of the configuration, a seed and its index.
 
     Items are Detectron2's dictionaries as `TextDataset` gives them, with one more entry:
@@ -65,18 +64,8 @@ class SyntheticDataset(Dataset):
         Raises:
             ValueError: for a length below 1 or a negative seed.
         """
-        if length < 1:
-            raise ValueError(f"a data set needs at least one scene, not {length}")
-        if seed < 0:
-            raise ValueError(f"the seed cannot be negative, as {seed} is")
-        self.length = length
-        self.seed = seed
+        super().__init__(length, seed, prefix)
         self.config = SceneConfig() if config is None else config
-        self.prefix = prefix
-
-    def __len__(self) -> int:
-        """Number of scenes."""
-        return self.length
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The dictionary of one scene, the caller's to change. Nothing is drawn yet.
@@ -96,12 +85,6 @@ class SyntheticDataset(Dataset):
             "annotations": standard_annotations(record),
             "read_image": SceneReader(self.config, self.seed, index, layout),
         }
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"SyntheticDataset({self.length} scenes, seed {self.seed}, {self.prefix!r})"
 
     def record(self, index: int, suffix: str = ".png") -> ImageRecord:
         """The annotations of one scene, whose file is called `image_id` + `suffix`.
@@ -124,11 +107,6 @@ class SyntheticDataset(Dataset):
                 numbers = " ".join(f"{value:.2f}" for value in polygon.ravel().tolist())
                 state.update(f"{numbers} {int(ignore)} {text}\n".encode())
         return state.hexdigest()
-
-    def _checked(self, index: int) -> int:
-        if not -self.length <= index < self.length:
-            raise IndexError(f"scene {index} of {self.length}")
-        return int(index) % self.length
 
     def _record(self, index: int, layout: SceneLayout, suffix: str = ".png") -> ImageRecord:
         return ImageRecord(

@@ -12,13 +12,12 @@ from typing import Any
 
 import cv2
 import numpy as np
-from detectron2.data import DatasetCatalog, MetadataCatalog
 from PIL import Image, ImageDraw, ImageFont
-from torch.utils.data import Dataset
 
-from dld_d2.data.catalog import EVALUATOR_TYPE
 from dld_d2.data.records import ImageRecord, image_id
 from dld_d2.data.text_dataset import standard_annotations
+from dld_d2.synthetic.catalog import register_drawn
+from dld_d2.synthetic.drawn import DrawnDataset
 from dld_d2.synthetic.draws import Draws
 from dld_d2.synthetic.fonts import Font, scene_fonts
 from dld_d2.synthetic.texts import word_list
@@ -75,11 +74,13 @@ class PageReader:
         return image if image_format == "BGR" else np.ascontiguousarray(image[:, :, ::-1])
 
 
-class PageDataset(Dataset):
+class PageDataset(DrawnDataset):
     """Map-style data set of pages, each a function of a seed and its index.
 
     Items are as `SyntheticDataset` gives them.
     """
+
+    what = "page"
 
     def __init__(self, length: int, seed: int, prefix: str = "page") -> None:
         """
@@ -91,17 +92,7 @@ class PageDataset(Dataset):
         Raises:
             ValueError: for a length below 1 or a negative seed.
         """
-        if length < 1:
-            raise ValueError(f"a data set needs at least one page, not {length}")
-        if seed < 0:
-            raise ValueError(f"the seed cannot be negative, as {seed} is")
-        self.length = length
-        self.seed = seed
-        self.prefix = prefix
-
-    def __len__(self) -> int:
-        """Number of pages."""
-        return self.length
+        super().__init__(length, seed, prefix)
 
     def __getitem__(self, index: int) -> dict[str, Any]:
         """The dictionary of one page, the caller's to change. Nothing is drawn yet.
@@ -109,9 +100,7 @@ class PageDataset(Dataset):
         Raises:
             IndexError: if there is no such page.
         """
-        if not -self.length <= index < self.length:
-            raise IndexError(f"page {index} of {self.length}")
-        index = int(index) % self.length
+        index = self._checked(index)
         page = _lay_out(Draws(self.seed, index))
         boxes = np.array([word.box for word in page.words], dtype=np.float64)
         record = ImageRecord(
@@ -129,12 +118,6 @@ class PageDataset(Dataset):
             "annotations": standard_annotations(record),
             "read_image": PageReader(page, self.seed, index),
         }
-
-    def __iter__(self) -> Iterator[dict[str, Any]]:
-        return (self[i] for i in range(len(self)))
-
-    def __repr__(self) -> str:
-        return f"PageDataset({self.length} pages, seed {self.seed}, {self.prefix!r})"
 
 
 @dataclass
@@ -163,19 +146,7 @@ def register_pages(name: str, *, length: int, seed: int, prefix: str = "page") -
         ValueError: for a name that is taken by another set (the same registration may be
             repeated), and what `PageDataset` raises.
     """
-    pages = _RegisteredPages(length, seed, prefix)
-    if name in DatasetCatalog:
-        if DatasetCatalog[name] == pages:
-            return
-        raise ValueError(
-            f"a data set named {name!r} is registered already, with other arguments: "
-            f"{DatasetCatalog[name]!r}; choose another name"
-        )
-    pages()  # complains about its arguments now, not when the set is used
-    DatasetCatalog.register(name, pages)
-    MetadataCatalog.get(name).set(
-        thing_classes=["text"], evaluator_type=EVALUATOR_TYPE, format="synthetic", lexicons={}
-    )
+    register_drawn(name, _RegisteredPages(length, seed, prefix), lexicons={})
 
 
 def _lay_out(draws: Draws) -> _Page:

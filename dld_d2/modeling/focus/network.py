@@ -8,7 +8,6 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from dld_d2.modeling.focus.chips import STRIDE
 from dld_d2.modeling.spotters.pp_ocr.backbone import LightBackbone
 
 __all__ = ["FocusNetwork"]
@@ -74,6 +73,3 @@ class FocusNetwork(nn.Module):
         """Take the weights of a detector's backbone, those of the stages that this one has."""
         theirs = backbone.state_dict()
         self.backbone.load_state_dict({name: theirs[name] for name in self.backbone.state_dict()})
-
-
-assert STRIDE == 8, "the head's"
