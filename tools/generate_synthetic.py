@@ -28,6 +28,7 @@ from dld_d2.commands.console import messages, progress
 from dld_d2.commands.errors import UsageError, ends_in_one_line
 from dld_d2.commands.pictures import write_picture
 from dld_d2.synthetic import SPLITS, SceneConfig, SyntheticDataset, draw_scene
+from dld_d2.synthetic.config import DENSE_REGIMES
 from dld_d2.synthetic.writer import write_annotations, write_lexicons, write_scene
 
 _BENCHMARK_SCENES = 200
@@ -41,6 +42,7 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     which.add_argument("--seed", type=int, help="scenes of your own (default 0)")
     add("--num", type=int, help="how many (default: the whole split, or 100)")
     add("--output", type=Path, metavar="DIR", help="folder to write into")
+    add("--dense", action="store_true", help="as many words in each as fit")
     add("--size", type=int, nargs=2, metavar=("HEIGHT", "WIDTH"), help="in pixels (512 512)")
     add("--backgrounds", metavar="DIR", help="photographs to put words on")
     add("--word-crops", metavar="DIR", help="pictures of words, with labels.tsv, to paste")
@@ -66,6 +68,8 @@ def open_dataset(arguments: argparse.Namespace) -> SyntheticDataset:
         "word_crops": arguments.word_crops,
         "use_system_fonts": arguments.system_fonts,
     }
+    if arguments.dense:
+        options["regimes"] = DENSE_REGIMES
     if arguments.size is not None:
         options |= dict(zip(("height", "width"), arguments.size, strict=True))
     config = SceneConfig(**options)
@@ -73,8 +77,8 @@ def open_dataset(arguments: argparse.Namespace) -> SyntheticDataset:
         return SyntheticDataset(arguments.num or 100, arguments.seed or 0, config)
     if config != SceneConfig():
         raise UsageError(
-            f"--split {arguments.split} is fixed: for scenes of another size, with other "
-            "backgrounds, words or fonts, leave --split out and give --seed and --num"
+            f"--split {arguments.split} is fixed: for scenes of another size, with other or more "
+            "words, backgrounds or fonts, leave --split out and give --seed and --num"
         )
     length, seed, config = SPLITS[arguments.split]
     return SyntheticDataset(

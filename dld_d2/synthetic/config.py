@@ -161,6 +161,9 @@ class SceneConfig:
     use_system_fonts: bool = False
 
     def __post_init__(self) -> None:
+        # Read-only mappings, as DENSE_REGIMES is one, can neither be copied nor sent to a process.
+        for name in ("regimes", "geometry"):
+            object.__setattr__(self, name, dict(getattr(self, name)))
         if min(self.height, self.width) < 128:
             raise ValueError(f"scenes need 128 x 128 pixels, not {self.height} x {self.width}")
         if sum(regime.share for regime in self.regimes.values()) <= 0:

@@ -164,7 +164,8 @@ def _tables(path: str) -> _Tables:
     return _Tables(font.getBestCmap() or {}, font.getGlyphSet(), font["head"].unitsPerEm)
 
 
-@lru_cache(maxsize=16384)
+# Room for all letters of a machine with two thousand fonts.
+@lru_cache(maxsize=2**18)
 def _measures(path: str, character: str) -> _Measures:
     """Exact, from the outline: no rasteriser, and so none of its versions, has a say."""
     names, glyphs, units = _tables(path)

@@ -18,7 +18,7 @@ from dld_d2.synthetic.config import LAYOUT_VERSION
 from dld_d2.synthetic.dataset import SyntheticDataset
 from dld_d2.synthetic.lexicons import generic_lexicon, strong_lexicons, weak_lexicon
 
-__all__ = ["write_annotations", "write_lexicons", "write_scene"]
+__all__ = ["write_annotations", "write_lexicons", "write_scene", "write_words"]
 
 _JPEG_QUALITY = 95
 
@@ -76,6 +76,12 @@ def write_lexicons(dataset: SyntheticDataset, folder: Path) -> None:
             archive.writestr(f"voc_img_{name}.txt", "\n".join(words) + "\n")
 
 
+def write_words(path: Path, polygons: Iterable[np.ndarray], texts: Iterable[str]) -> None:
+    """Write the words of one image, a line each: the vertices, then the text. It may hold commas
+    where all polygons have four vertices and the file is read in the format `icdar2015`."""
+    _write_lines(path, _lines(polygons, texts))
+
+
 def _written(dataset: SyntheticDataset, folder: Path, suffix: str) -> Iterator[ImageRecord]:
     """The records, each of which is written to text files on its way."""
     folders = [folder / "gt", folder / "gt_icdar2015"]
@@ -86,7 +92,7 @@ def _written(dataset: SyntheticDataset, folder: Path, suffix: str) -> Iterator[I
         quadrilaterals = [_quadrilateral(polygon) for polygon in record.polygons]
         name = f"gt_{image_id(record.file_name)}.txt"
         for path, polygons in zip(folders, (record.polygons, quadrilaterals), strict=True):
-            _write_lines(path / name, _lines(polygons, record.texts))
+            write_words(path / name, polygons, record.texts)
         yield record
 
 

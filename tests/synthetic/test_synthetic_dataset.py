@@ -240,6 +240,13 @@ def test_written_set_can_be_scored_by_its_files(written):
         assert report.case("end_to_end", lexicon).spotting.hmean == 1
 
 
+def test_crowded_scenes_of_ones_own_are_written(tmp_path):
+    assert run_tool("--seed", 3, "--num", 2, "--dense", "--sheet", 0, "--output", tmp_path) == 0
+    about = json.loads((tmp_path / "scenes.json").read_text())
+    assert about["config"]["regimes"]["small"]["share"] == 0.35
+    assert run_tool("--split", "val", "--dense", "--output", tmp_path / "other") == 2
+
+
 def test_contact_sheets_and_description_are_written(written):
     for name in ("contact_sheet.png", "contact_sheet_annotated.png"):
         height, width = cv2.imread(str(written / name)).shape[:2]

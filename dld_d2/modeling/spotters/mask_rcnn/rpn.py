@@ -7,11 +7,43 @@ from detectron2.config import CfgNode, configurable
 from detectron2.layers import ShapeSpec
 from detectron2.modeling import PROPOSAL_GENERATOR_REGISTRY
 from detectron2.modeling.proposal_generator import RPN
-from detectron2.structures import Boxes, Instances, pairwise_ioa, pairwise_iou
+from detectron2.structures import Boxes, Instances, pairwise_ioa
 from detectron2.utils.memory import retry_if_cuda_oom
 from torch import Tensor
 
-__all__ = ["TextRPN", "covered_by_ignored"]
+__all__ = ["TextRPN", "anchor_overlaps", "covered_by_ignored"]
+
+# Pairs at a time: on a CPU as many as its caches hold.
+_PAIRS = {"cpu": 2**17}
+_PAIRS_ELSEWHERE = 2**26
+
+
+def anchor_overlaps(words: Boxes, anchors: Boxes) -> Tensor:
+    """Intersection over union of all pairs, to the bit as Detectron2's `pairwise_iou`.
+
+    That one makes several matrices of all pairs on its way, which takes half the time of a training
+    step on a CPU where an image has a hundred words.
+
+    Args:
+        words: N boxes.
+        anchors: M boxes, none of them empty.
+
+    Returns:
+        (N, M) of the boxes' dtype.
+    """
+    x0, y0, x1, y1 = (column.contiguous() for column in anchors.tensor.unbind(1))
+    own, area = words.area()[:, None], anchors.area()
+    overlaps = words.tensor.new_empty(len(words), len(anchors))
+    pairs = _PAIRS.get(anchors.device.type, _PAIRS_ELSEWHERE)
+    step = max(1, pairs // max(1, len(anchors)))
+    for start in range(0, len(words), step):
+        rows = slice(start, start + step)
+        left, top, right, bottom = words.tensor[rows, :, None].unbind(1)
+        width = (torch.minimum(right, x1) - torch.maximum(left, x0)).clamp_(min=0)
+        height = (torch.minimum(bottom, y1) - torch.maximum(top, y0)).clamp_(min=0)
+        shared = width.mul_(height)
+        torch.div(shared, own[rows] + area - shared, out=overlaps[rows])
+    return overlaps
 
 
 def covered_by_ignored(boxes: Boxes, targets: Instances, threshold: float) -> Tensor:
@@ -75,7 +107,7 @@ class TextRPN(RPN):
             # A row for each word, a column for each of hundreds of thousands of anchors: of images
             # full of words it is what memory ends at, and is worth a second try, if need be on the
             # CPU.
-            overlaps = retry_if_cuda_oom(pairwise_iou)(words, anchors)
+            overlaps = retry_if_cuda_oom(anchor_overlaps)(words, anchors)
             matches, label = retry_if_cuda_oom(self.anchor_matcher)(overlaps)
             matches = matches.to(anchors.device)
             label = label.to(anchors.device)
