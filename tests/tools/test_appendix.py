@@ -31,6 +31,7 @@ from page_structure import Structure
 from dld_d2.analysis.appendix.features import word_distances
 from dld_d2.data import register_text_dataset
 from dld_d2.deployment.predictor import TextSpotter
+from dld_d2.deployment.pretrained import focus_file
 from dld_d2.evaluation import evaluate
 from dld_d2.evaluation.details import image_records
 from dld_d2.evaluation.submission import write_submission
@@ -373,6 +374,34 @@ class TestCommand:
         assert (
             "1 images of the data set are not in it, the first is 'img_2'" in capfd.readouterr().err
         )
+
+    def test_a_model_that_looks_first_is_read_as_it_is_and_once(
+        self, registered, tmp_path, capfd, monkeypatch
+    ):
+        pytest.importorskip("onnxruntime")
+        seen = []
+
+        def read(self, image):
+            assert self.focus is not None and image.shape == (60, 200, 3)
+            seen.append(image)
+            return SimpleNamespace(words=(Word(box(0), "one"),))
+
+        monkeypatch.setattr(TextSpotter, "__call__", read)
+        call = ["--dataset", "my_test", "--vanilla", str(registered[0]), "--dld", "photo_student"]
+        call += ["--output", str(tmp_path / "out")]
+        for _ in range(2):
+            assert main(call) == 0
+            said = capfd.readouterr()
+        # One of three words, and two where there are none.
+        assert "DLD (photo_student) reads 33.3%" in said.out
+        assert "DLD (photo_student) tells no scale of the whole image" in said.out
+        assert "photo_student: taken from" in said.err and len(seen) == 3
+        assert not (tmp_path / "out" / "table_a1.md").exists()
+        look = str(focus_file("photo_student"))
+        source = open_source(f"photo_teacher+{look}", [])
+        assert source.reader.focus is not None and source.model is None
+        with pytest.raises(UsageError, match=r"at scale 0\.5"):
+            Evaluations("my_test", "my_test", TRUTH, tmp_path, 0.5).of(source, 0.5)
 
     def test_matches_serve(self, registered, tmp_path, study):
         folder = tmp_path / "matches"

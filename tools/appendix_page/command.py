@@ -157,6 +157,17 @@ def _features(settings: Settings, study: Study, arguments: argparse.Namespace) -
     return study_features(study, study.name, sources, most=arguments.points, seed=arguments.seed)
 
 
+def _by_scale(
+    studies: Sequence[Study], candidates: Sequence[float], seed: int
+) -> list[Item | Missing]:
+    first = studies[0]
+    if all(not e.tells_scales for e in (first.drs_only, *first.dld) if e is not None):
+        why = f"{first.dld[0].label} tells no scale of the whole image"
+        titles = "Table A1: scales that were chosen", "Figure A1: images by the scale that they got"
+        return [Missing(title, why) for title in titles]
+    return [table_a1(studies, candidates), figure_a1(studies, seed), heights(studies)]
+
+
 def _sections(
     settings: Settings,
     studies: Sequence[Study],
@@ -177,8 +188,8 @@ def _sections(
         Section(
             "Which images got which scale, and why",
             [
-                table_a1(studies, () if selection is None else selection.scales),
-                *(figure_a1(studies, seed), heights(studies), image_list(studies, selection)),
+                *_by_scale(studies, () if selection is None else selection.scales, seed),
+                image_list(studies, selection),
             ],
         ),
         Section(

@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 from detectron2.config import CfgNode
+from detectron2.data import DatasetCatalog
 
 from appendix_page.sources import Source
-from dld_d2.commands.console import messages
+from dld_d2.commands.console import messages, progress
 from dld_d2.commands.errors import UsageError
+from dld_d2.data.mapper import load_image
 from dld_d2.data.resolution import at_resolution_of
 from dld_d2.engine.evaluation.truth import rrc_names
 from dld_d2.engine.trainer import SpotterTrainer
 from dld_d2.evaluation import evaluate
 from dld_d2.evaluation.details import image_records
 from dld_d2.evaluation.protocol import Counts, rates
-from dld_d2.evaluation.submission import read_submission
+from dld_d2.evaluation.submission import read_submission, write_submission
 from dld_d2.evaluation.words import Word
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.selection.policies import FixedScale
@@ -43,6 +45,8 @@ class Evaluation:
         costs: image id -> 2^30 multiply-adds as the paper counts; empty where not known.
         short_side: of images at full resolution, pixels; None where not known.
         max_side: limit of the long side; likewise.
+        tells_scales: whether `scales` are what was chosen, and not 1 because nothing is known, or
+            because parts of an image have scales of their own.
     """
 
     label: str
@@ -51,6 +55,7 @@ class Evaluation:
     costs: Mapping[str, float]
     short_side: int | None = None
     max_side: int | None = None
+    tells_scales: bool = True
 
     @property
     def counts(self) -> np.ndarray:
@@ -111,6 +116,8 @@ class Evaluations:
             if (finished / "results.json").is_file():
                 messages.print(f"{source.label}: taken from {finished}")
                 return self._read(source, finished, source.label, None)
+        if scale is None and source.reader is not None:
+            return self._looked(source)
         if source.model is None:
             raise UsageError(
                 f"{source.folder}: has no evaluation on {self._whole} and no model to make one"
@@ -118,6 +125,52 @@ class Evaluations:
             )
         label = source.label if scale is None else f"{source.label} at {scale:g}"
         return self._read(source, self._evaluated(source, scale, label), label, scale)
+
+    def _looked(self, source: Source) -> Evaluation:
+        """Of a model that looks first; as of an evaluation of others, there are no scales."""
+        folder = self._folder / source.label.replace(" ", "_").replace("+", "_")
+        submission, told = folder / "submission.zip", folder / "evaluated.json"
+        names = rrc_names(self._truth)
+        identity = {
+            "weights": _sha256(Path(source.weights)),
+            "look": _sha256(source.look),
+            "configuration": hashlib.sha256(_without_folder(source.cfg).encode()).hexdigest(),
+            "truth": _fingerprint(self._truth),
+        }
+        if told.is_file() and json.loads(told.read_text(encoding="utf-8")) == identity:
+            messages.print(f"{source.label}: taken from {folder}")
+        else:
+            messages.print(f"{source.label}: evaluating on {self._dataset}")
+            items = DatasetCatalog.get(self._dataset)
+            found = {
+                names[str(item["image_id"])]: source.reader(load_image(item, "BGR")).words
+                for item in progress(items, source.label, len(items))
+            }
+            folder.mkdir(parents=True, exist_ok=True)
+            write_submission(submission, found)
+            told.write_text(json.dumps(identity), encoding="utf-8")
+        records = self._records(submission, names)
+        return Evaluation(
+            source.label,
+            records,
+            dict.fromkeys(self._truth, 1.0),
+            {},
+            source.cfg.INPUT.MIN_SIZE_TEST,
+            source.cfg.INPUT.MAX_SIZE_TEST,
+            tells_scales=False,
+        )
+
+    def _records(self, submission: Path, names: Mapping[str, str]) -> dict[str, Mapping[str, Any]]:
+        """What became of the words of each image, by the words that a submission holds."""
+        found = read_submission(submission, r"(?:res_img_|res_)(.+)\.txt")
+        report = evaluate(
+            {names[image]: words for image, words in self._truth.items()},
+            {names[image]: found.get(names[image], []) for image in self._truth},
+            tasks="end_to_end",
+            ious=self._iou,
+        )
+        by_name = {record["image"]: record for record in image_records(report, report.case())}
+        return {image: by_name[names[image]] for image in self._truth}
 
     def _evaluated(self, source: Source, scale: float | None, label: str) -> Path:
         folder = self._folder / label.replace(" ", "_")
@@ -131,7 +184,7 @@ class Evaluations:
         cfg.freeze()
         results = folder / "inference" / self._dataset
         identity = {
-            "weights": hashlib.sha256(Path(source.weights).read_bytes()).hexdigest(),
+            "weights": _sha256(Path(source.weights)),
             "configuration": hashlib.sha256(_without_folder(cfg).encode()).hexdigest(),
             "truth": _fingerprint(self._truth),
         }
@@ -148,17 +201,9 @@ class Evaluations:
         results = json.loads((folder / "results.json").read_text(encoding="utf-8"))
         images = results["images"]
         _check_images(folder, images, self._truth)
-        names = rrc_names(images)
-        found = read_submission(folder / "submission.zip", r"(?:res_img_|res_)(.+)\.txt")
-        report = evaluate(
-            {names[image]: words for image, words in self._truth.items()},
-            {names[image]: found.get(names[image], []) for image in self._truth},
-            tasks="end_to_end",
-            ious=self._iou,
-        )
-        by_name = {record["image"]: record for record in image_records(report, report.case())}
+        records = self._records(folder / "submission.zip", rrc_names(images))
         for image in self._truth:
-            told, number = _num_words(images[image]), by_name[names[image]]["counts"]["num_gt_care"]
+            told, number = _num_words(images[image]), records[image]["counts"]["num_gt_care"]
             if told not in (None, number):
                 raise UsageError(
                     f"{folder}: was scored with {told} words in image {image!r}, and the data set "
@@ -170,7 +215,7 @@ class Evaluations:
             sides = limits.MIN_SIZE_TEST, limits.MAX_SIZE_TEST
         return Evaluation(
             label,
-            {image: by_name[names[image]] for image in self._truth},
+            records,
             {image: images[image].get("scale", scale or 1.0) for image in self._truth},
             {
                 image: images[image]["cost_published"]
@@ -186,7 +231,9 @@ class Evaluations:
         names = rrc_names(self._truth)
         by_id = {image: records[names[image]] for image in self._truth if names[image] in records}
         _check_images(file, by_id, self._truth)
-        return Evaluation(source.label, by_id, dict.fromkeys(self._truth, 1.0), {})
+        return Evaluation(
+            source.label, by_id, dict.fromkeys(self._truth, 1.0), {}, tells_scales=False
+        )
 
 
 def hmean(counts: np.ndarray) -> float:
@@ -209,6 +256,10 @@ def _num_words(image: Mapping[str, Any]) -> int | None:
     """Words that count, by `results.json`; None if it does not tell."""
     counts = next((c for k, c in image.get("counts", {}).items() if k.startswith("e2e_")), None)
     return None if counts is None else counts[Counts._fields.index("num_gt_care")]
+
+
+def _sha256(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()
 
 
 def _without_folder(cfg: CfgNode) -> str:

@@ -99,7 +99,9 @@ def _image_rows(study: Study, selection: Selection | None) -> list[list[str]]:
         ]
         rows.append(
             [
-                *(image, f"{study.dld[0].scales[image]:g}", str(len(outcomes))),
+                image,
+                f"{study.dld[0].scales[image]:g}" if study.dld[0].tells_scales else "-",
+                str(len(outcomes)),
                 *([f"{v:.0f}" for v in np.quantile(tall, [0, 0.5, 1])] if len(tall) else 3 * [""]),
                 *map(str, numbers),
                 f"{limit:.3g}" if np.isfinite(limit) else "",

@@ -11,7 +11,8 @@ from detectron2.config import CfgNode
 from dld_d2.commands.errors import UsageError
 from dld_d2.deployment.model_file import load_spotter
 from dld_d2.deployment.predictor import TextSpotter
-from dld_d2.deployment.pretrained import find_model
+from dld_d2.deployment.pretrained import find_model, focus_file
+from dld_d2.deployment.runtime import Focus
 from dld_d2.engine.setup import setup_cfg
 from dld_d2.modeling.dynamic_spotter import DynamicSpotter
 from dld_d2.modeling.selection.policies import DynamicScale, FixedScale
@@ -30,6 +31,9 @@ class Source:
         cfg: configuration; None without a model.
         model: in evaluation mode; None if there are evaluations alone.
         folder: with finished evaluations; None if it was given as a file.
+        reader: a model that looks first, and reads what it marks: it has no scale of the whole
+            image, and so there is no `model`.
+        look: the file of the network that looks.
     """
 
     label: str
@@ -37,6 +41,8 @@ class Source:
     cfg: CfgNode | None
     model: Spotter | DynamicSpotter | None
     folder: Path | None
+    reader: TextSpotter | None = None
+    look: Path | None = None
 
     @property
     def spotter(self) -> Spotter | None:
@@ -66,6 +72,7 @@ def open_source(text: str, opts: Sequence[str]) -> Source:
     Args:
         text: the name of a shipped model; a file that `dld-d2 export` made; `CONFIG.yaml:WEIGHTS`;
             the OUTPUT_DIR of a training or an evaluation; or a folder that holds a `matches.jsonl`.
+            With `+FILE` behind a model's name or file, it looks first by that network.
         opts: overrides of the configuration.
 
     Raises:
@@ -77,7 +84,13 @@ def open_source(text: str, opts: Sequence[str]) -> Source:
         return _of_config(f"{config}.yaml", weights, opts, label=Path(config).stem, folder=None)
     path = Path(text)
     if not path.is_dir():
+        look = focus_file(text)
+        if look is None and text.endswith(".onnx") and "+" in text:
+            text, _, file = text.rpartition("+")
+            look = Path(file)
         file = find_model(text)
+        if look is not None:
+            return _that_looks(file, look, path.name, opts)
         cfg, model = load_spotter(file, opts)
         return Source(file.stem, str(file), cfg, model, None)
     config, final = path / "config.yaml", path / "model_final.pth"
@@ -93,6 +106,12 @@ def open_source(text: str, opts: Sequence[str]) -> Source:
         f"{path} holds neither a model (config.yaml and model_final.pth) nor an evaluation "
         "(inference/, or matches.jsonl); name the OUTPUT_DIR of a training or of an evaluation"
     )
+
+
+def _that_looks(file: Path, look: Path, label: str, opts: Sequence[str]) -> Source:
+    cfg, model = load_spotter(file, opts)
+    reader = TextSpotter(cfg, model=model, focus=Focus(look))
+    return Source(label, str(file), cfg, None, None, reader, look)
 
 
 def _of_config(
