@@ -397,6 +397,10 @@ class TestCommand:
         assert "DLD (photo_student) tells no scale of the whole image" in said.out
         assert "photo_student: taken from" in said.err and len(seen) == 3
         assert not (tmp_path / "out" / "table_a1.md").exists()
+        page = (tmp_path / "out" / "index.html").read_text()
+        assert "which looks first, and reads the parts that it marks" in page
+        assert "Figure A7: where most is lost" in page and "mean scale</span>" not in page
+        assert "img_1" in page[page.index("Figure A7") :]
         look = str(focus_file("photo_student"))
         source = open_source(f"photo_teacher+{look}", [])
         assert source.reader.focus is not None and source.model is None

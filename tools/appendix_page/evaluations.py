@@ -63,6 +63,15 @@ class Evaluation:
         rows = ([r["counts"][name] for name in Counts._fields] for r in self.records.values())
         return np.array(list(rows), dtype=np.int64).reshape(-1, len(Counts._fields))
 
+    def at_scale(self, image_id: str) -> str:
+        """In words, at which scale an image was read; "" where it is not told."""
+        return f"scale {self.scales[image_id]:g}" if self.tells_scales else ""
+
+    @property
+    def mean_scale(self) -> float | None:
+        """Of the images; None where it is not told."""
+        return float(np.mean(list(self.scales.values()))) if self.tells_scales else None
+
     @property
     def hmean(self) -> float:
         """End-to-end, without lexicon."""

@@ -162,7 +162,7 @@ def figure_a4(studies: Sequence[Study], most: int, seed: int) -> Item | Missing:
 def figure_a7(
     studies: Sequence[Study], most: int, remedies: Sequence[dict[str, str]]
 ) -> Item | Missing:
-    """Words that DLD loses in images that it reads below full size.
+    """Words that DLD loses in images that it reads below full size, or in parts.
 
     Args:
         studies, most: as elsewhere.
@@ -171,7 +171,9 @@ def figure_a7(
     body, files = [], {}
     for study, remedy in zip(studies, remedies, strict=True):
         first, second = study.vanilla, study.dld[0]
-        pairs = [p for p in study.pairs(first, second) if second.scales[p.image] < 1]
+        pairs = study.pairs(first, second)
+        if second.tells_scales:
+            pairs = [pair for pair in pairs if second.scales[pair.image] < 1]
         found = most_words(pairs, _lost, most)
         exhibits = []
         for image, number in found:
@@ -184,12 +186,20 @@ def figure_a7(
             )
             exhibits.append(Exhibit(exhibit.title, note, exhibit.cells))
         _add(body, files, "figure_a7", study, exhibits)
+    if studies[0].dld[0].tells_scales:
+        title = "Figure A7: where the choice of scale went wrong"
+        reading = (
+            "The images with most words that vanilla reads at full size and DLD does not at the "
+            "scale that it chose. Often a few small words stand beside large ones, and the large "
+            "ones were heeded."
+        )
+    else:
+        title = "Figure A7: where most is lost"
+        reading = "The images with most words that vanilla reads and DLD does not."
     return Item(
         "figure_a7",
-        "Figure A7: where the choice of scale went wrong",
-        "The images with most words that vanilla reads at full size and DLD does not at the scale "
-        "that it chose. Often a few small words stand beside large ones, and the large ones were "
-        f"heeded. {_COLOURS}",
+        title,
+        f"{reading} {_COLOURS}",
         "\n".join(body),
         files,
     )

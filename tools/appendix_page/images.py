@@ -100,7 +100,7 @@ def _image_rows(study: Study, selection: Selection | None) -> list[list[str]]:
         rows.append(
             [
                 image,
-                f"{study.dld[0].scales[image]:g}" if study.dld[0].tells_scales else "-",
+                study.dld[0].at_scale(image).removeprefix("scale ") or "-",
                 str(len(outcomes)),
                 *([f"{v:.0f}" for v in np.quantile(tall, [0, 0.5, 1])] if len(tall) else 3 * [""]),
                 *map(str, numbers),

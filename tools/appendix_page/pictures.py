@@ -58,7 +58,7 @@ def reading_cell(
     image = study.seen(image_id, evaluation)
     counts = record["counts"]
     head = (
-        f"{evaluation.label}, scale {evaluation.scales[image_id]:g}: "
+        f"{', '.join(filter(None, (evaluation.label, evaluation.at_scale(image_id))))}: "
         f"{counts['num_correct']} of {counts['num_gt_care']} words right"
     )
     readings = []
@@ -87,7 +87,7 @@ def crop_cell(study: Study, evaluation: Evaluation, pair: WordPair, *, second: b
     crop = image[top : max(bottom, top + 1), left : max(right, left + 1)]
     factor = min(_CROP_HEIGHT / crop.shape[0], _CROP_WIDTH / crop.shape[1])
     size = [max(1, round(side * factor)) for side in (crop.shape[1], crop.shape[0])]
-    head = f"scale {evaluation.scales[pair.image]:g}"
+    head = evaluation.at_scale(pair.image)
     told = _told(pair.text, pair.outcomes[second], pair.readings[second], short=True)
     return Cell(cv2.resize(crop, size, interpolation=cv2.INTER_CUBIC), head, [told])
 

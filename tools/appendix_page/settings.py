@@ -60,7 +60,10 @@ class Settings:
             lines.append(("DRS-only", f"{self.drs_only.label}, a student without distillation"))
         labels = ", ".join(source.label for source in self.dld)
         first = "; the first is looked at below" if len(self.dld) > 1 else ""
-        lines.append(("DLD", f"{labels}, which chooses the scale of each image{first}"))
+        does = "chooses the scale of each image"
+        if all(source.reader is not None for source in self.dld):
+            does = "looks first, and reads the parts that it marks"
+        lines.append(("DLD", f"{labels}, which {does}{first}"))
         return lines
 
     def study(self, name: str, items: Sequence[dict], evaluations: Evaluations) -> Study:

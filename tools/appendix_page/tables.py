@@ -21,14 +21,14 @@ def scores(studies: Sequence[Study]) -> Table:
         for evaluation in _settings(study):
             cost = evaluation.cost
             share = f" ({cost / full:.0%})" if cost and full else ""
-            shares = scale_shares(list(evaluation.scales.values()))
+            mean = evaluation.mean_scale
             rows.append(
                 [
                     evaluation.label,
                     study.name,
                     f"{100 * evaluation.hmean:.1f}",
                     "-" if cost is None else f"{cost:.2f}{share}",
-                    f"{shares.mean:.2f}",
+                    "-" if mean is None else f"{mean:.2f}",
                 ]
             )
     header = ["setting", "data set", "end-to-end hmean, %", "GFLOPs", "mean scale"]
@@ -116,8 +116,9 @@ def tiles(study: Study) -> list[tuple[str, str]]:
     found = [
         (f"{change:+.1f}", f"points of end-to-end hmean against vanilla, on {study.name}"),
         (f"{table.first_only} / {table.second_only}", "words lost / won against vanilla"),
-        (f"{scale_shares(list(dld.scales.values())).mean:.2f}", "mean scale"),
     ]
+    if dld.mean_scale is not None:
+        found.append((f"{dld.mean_scale:.2f}", "mean scale"))
     if dld.cost and vanilla.cost:
         found.insert(1, (f"{dld.cost / vanilla.cost:.0%}", "of vanilla's GFLOPs"))
     return found
