@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from dld_d2.evaluation.protocol import Counts, rates
@@ -55,16 +57,49 @@ def spotting_difference(
     Raises:
         ValueError: if they are not of equally many images.
     """
-    if len(counts) != len(others):
-        raise ValueError(f"one spotter has {len(counts)} images, the other {len(others)}")
+    return mean_spotting_difference([counts], [others], repeats, seed, level)
+
+
+def mean_spotting_difference(
+    runs: Sequence[np.ndarray],
+    others: Sequence[np.ndarray],
+    repeats: int,
+    seed: int = 0,
+    level: float = 0.95,
+) -> tuple[float, float, float]:
+    """How much better one recipe's hmean is than another's, in the mean over their runs.
+
+    The interval is that of other test images of the same kind, with these very runs; how far apart
+    runs are, their own hmeans tell.
+
+    Args:
+        runs: of the one, at least one, such as of several seeds, each as for
+            `spotting_difference`.
+        others: of the other.
+        repeats, seed, level: as for `hmean_intervals`.
+
+    Returns:
+        The difference of the mean spotting hmeans, and the ends of its percentile interval.
+
+    Raises:
+        ValueError: if they are not of equally many images.
+    """
+    lengths = [len(counts) for counts in (*runs, *others)]
+    if len(set(lengths)) > 1:
+        different = next(length for length in lengths if length != lengths[0])
+        raise ValueError(f"one spotter has {lengths[0]} images, another {different}")
 
     def hmeans(totals: np.ndarray) -> np.ndarray:
         columns = (_COLUMNS[name] for name in ("num_correct", "num_gt_care", "num_det_care"))
         return np.asarray(rates(*(totals[..., column] for column in columns)).hmean)
 
-    difference = hmeans(counts.sum(axis=0)) - hmeans(others.sum(axis=0))
-    resampled = [hmeans(_resampled_totals(c, repeats, seed)) for c in (counts, others)]
-    return (float(difference), *_percentiles(resampled[0] - resampled[1], level))
+    def mean(group: Sequence[np.ndarray]) -> tuple[float, np.ndarray]:
+        whole = np.mean([hmeans(counts.sum(axis=0)) for counts in group])
+        resampled = [hmeans(_resampled_totals(counts, repeats, seed)) for counts in group]
+        return float(whole), np.mean(resampled, axis=0)
+
+    (one, resampled), (other, other_resampled) = mean(runs), mean(others)
+    return (one - other, *_percentiles(resampled - other_resampled, level))
 
 
 def mean_intervals(

@@ -8,7 +8,11 @@ import pytest
 from PIL import Image
 
 from dld_d2.evaluation import EvaluationInputError, evaluate
-from dld_d2.evaluation.bootstrap import hmean_intervals, spotting_difference
+from dld_d2.evaluation.bootstrap import (
+    hmean_intervals,
+    mean_spotting_difference,
+    spotting_difference,
+)
 from dld_d2.evaluation.details import image_records, write_details
 from dld_d2.evaluation.drawing import COLOURS, draw_image, find_photographs
 
@@ -151,7 +155,7 @@ def test_the_difference_of_two_spotters_is_paired():
     )
     half = spotting_difference((better + plain) / 2, plain, 800, seed=2)
     assert half == pytest.approx((difference / 2, low / 2, high / 2))
-    with pytest.raises(ValueError, match="one spotter has 400 images, the other 399"):
+    with pytest.raises(ValueError, match="one spotter has 400 images, another 399"):
         spotting_difference(better, plain[1:], 10)
 
 
@@ -240,3 +244,26 @@ def test_finding_photographs(tmp_path):
         find_photographs(tmp_path, ["99"])
     with pytest.raises(EvaluationInputError, match="no such folder of images"):
         find_photographs(tmp_path / "absent", ["1"])
+
+
+def test_difference_of_recipes_is_that_of_their_runs_means():
+    generator = np.random.default_rng(3)
+
+    def run(share):
+        care = np.full(60, 8)
+        right = generator.binomial(8, share, 60)
+        return np.stack([care, care, care, right, right], axis=1).astype(float)
+
+    runs, others = [run(0.8), run(0.7), run(0.75)], [run(0.5), run(0.6)]
+    value, low, high = mean_spotting_difference(runs, others, 4000)
+    hmeans = [[c[:, 4].sum() / c[:, 0].sum() for c in group] for group in (runs, others)]
+    assert value == pytest.approx(np.mean(hmeans[0]) - np.mean(hmeans[1]))
+    # All words are equally many, so that the mean over runs is that of the images' means.
+    images = np.mean([c[:, 4] / 8 for c in runs], axis=0) - np.mean(
+        [c[:, 4] / 8 for c in others], axis=0
+    )
+    spread = 1.96 * images.std() / np.sqrt(len(images))
+    assert (low, high) == pytest.approx((value - spread, value + spread), abs=0.15 * spread)
+    single = spotting_difference(runs[0], others[0], 500)
+    assert mean_spotting_difference(runs[:1], others[:1], 500) == single
+    assert mean_spotting_difference(runs, runs, 500) == (0, 0, 0)
