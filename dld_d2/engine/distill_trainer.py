@@ -124,6 +124,11 @@ class DistillTrainer(SpotterTrainer):
                 f"MODEL.META_ARCHITECTURE is {cfg.MODEL.META_ARCHITECTURE}; this trainer needs "
                 "DynamicSpotter"
             )
+        if student.spotter.teaches_only:
+            raise ConfigError(
+                f"MODEL.DYNAMIC.SPOTTER: a {cfg.MODEL.DYNAMIC.SPOTTER} teaches and is no student; "
+                "name it in the file MODEL.DISTILL.TEACHER_CONFIG"
+            )
         teacher = load_teacher(cfg)
         if not cfg.MODEL.WEIGHTS:
             if cfg.MODEL.DISTILL.STUDENT_WEIGHTS:

@@ -80,6 +80,7 @@ class MultiScaleTeacher(MaskRCNNSpotter):
     """
 
     inference_keys = (*MaskRCNNSpotter.inference_keys, "MODEL.MULTI_SCALE_TEACHER.*")
+    teaches_only = True
 
     @configurable
     def __init__(

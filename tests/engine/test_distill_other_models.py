@@ -106,6 +106,14 @@ def test_what_it_cannot_start_from_is_named(data, deep, tmp_path, file, message)
         DistillTrainer(cfg)
 
 
+def test_a_teacher_of_two_resolutions_is_no_student(data, tmp_path):
+    changes = {**HALF, "MODEL__DYNAMIC__SPOTTER": "MultiScaleTeacher"}
+    with pytest.raises(
+        ConfigError, match=r"DYNAMIC\.SPOTTER: a MultiScaleTeacher teaches and is no"
+    ):
+        DistillTrainer(make_cfg(data, tmp_path, **changes))
+
+
 def test_a_teacher_of_two_resolutions(data, tmp_path):
     """Trained, and a student by it, which starts from its weights without the gate."""
     name = {"MODEL.META_ARCHITECTURE": "MultiScaleTeacher"}

@@ -77,6 +77,9 @@ class Spotter(nn.Module, ABC):
     size_divisibility: int = 32
     """Of the sides of padded images."""
 
+    teaches_only: bool = False
+    """Whether it has parts that serve to teach others, so that it is no student itself."""
+
     def __init__(
         self,
         *,
