@@ -102,6 +102,13 @@ def open_rows(arguments: argparse.Namespace) -> list[Row]:
     return rows
 
 
+def difference(row: Row, other: Row, case: str) -> str:
+    """Of the mean hmeans, in points, with its interval."""
+    counts = ([run.counts[case] for run in one.runs] for one in (row, other))
+    value, low, high = (100 * v for v in mean_spotting_difference(*counts, REPEATS))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f})"
+
+
 def cells(rows: Sequence[Row], cases: Sequence[str]) -> tuple[tuple[str, ...], list[list[str]]]:
     """Header and cells: hmean in % of each run, the difference of the mean from the first row's
     with its interval, cost and scale."""
@@ -113,14 +120,7 @@ def cells(rows: Sequence[Row], cases: Sequence[str]) -> tuple[tuple[str, ...], l
         line = [row.title]
         for case in cases:
             line.append(", ".join(f"{100 * run.hmean(case):.1f}" for run in row.runs))
-            found = mean_spotting_difference(
-                [run.counts[case] for run in row.runs],
-                [run.counts[case] for run in rows[0].runs],
-                REPEATS,
-            )
-            value, low, high = (100 * v for v in found)
-            same = row is rows[0]
-            line.append("-" if same else f"{value:+.1f} ({low:+.1f} to {high:+.1f})")
+            line.append("-" if row is rows[0] else difference(row, rows[0], case))
         line.append(f"{np.mean([run.cost.mean() for run in row.runs]):.2f}")
         line.append(f"{np.mean([run.scale.mean() for run in row.runs]):.2f}")
         lines.append(line)

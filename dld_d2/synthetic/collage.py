@@ -76,8 +76,8 @@ def cut_words(dataset: Iterable[Mapping[str, Any]]) -> Iterator[CutWord]:
             if word["ignore"] or not word["text"]:
                 continue
             polygon = np.asarray(word["segmentation"][0], dtype=np.float64).reshape(-1, 2)
+            # Both sides run in reading order: the lower one's end is the lower right corner.
             corners = word_sides(polygon)[[0, POINTS_PER_SIDE - 1, -1, POINTS_PER_SIDE]]
-            # The lower side runs in reading order as the upper one does.
             width, height = _extent(corners)
             across, down = np.abs(corners[1] - corners[0])
             if height < _MIN_HEIGHT or down > across:
@@ -158,7 +158,7 @@ def _cut(image: np.ndarray, corners: np.ndarray, width: float, height: float, te
     matrix = cv2.getPerspectiveTransform(corners.astype(np.float32), to)
     size = (int(np.ceil(x1 + margin)), int(np.ceil(y1 + margin)))
     picture = cv2.warpPerspective(
-        image, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REPLICATE
+        image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
     options = [cv2.IMWRITE_JPEG_QUALITY, _JPEG_QUALITY]
     return CutWord(text, cv2.imencode(".jpg", picture, options)[1].tobytes(), box)

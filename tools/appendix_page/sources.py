@@ -84,13 +84,13 @@ def open_source(text: str, opts: Sequence[str]) -> Source:
         return _of_config(f"{config}.yaml", weights, opts, label=Path(config).stem, folder=None)
     path = Path(text)
     if not path.is_dir():
-        look = focus_file(text)
+        look, label = focus_file(text), text
         if look is None and text.endswith(".onnx") and "+" in text:
-            text, _, file = text.rpartition("+")
-            look = Path(file)
+            text, _, other = text.rpartition("+")
+            look, label = Path(other), f"{Path(text).stem}+{Path(other).stem}"
         file = find_model(text)
         if look is not None:
-            return _that_looks(file, look, path.name, opts)
+            return _that_looks(file, look, label, opts)
         cfg, model = load_spotter(file, opts)
         return Source(file.stem, str(file), cfg, model, None)
     config, final = path / "config.yaml", path / "model_final.pth"
